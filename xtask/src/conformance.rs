@@ -1,0 +1,141 @@
+//! The conformance suite, forced on one backend after the other.
+//!
+//! Which backends exist is written here; which of them this machine can run is asked of
+//! `wharf doctor`, so that CI and the library cannot disagree. The suite itself lives in
+//! `crates/wharf-conformance`.
+
+use std::time::Duration;
+
+use crate::json::Json;
+use crate::process::{self, Run};
+use crate::workspace::Workspace;
+
+/// The backends of this operating system by their names in `WHARF_BACKEND`. A new backend is one
+/// more name here.
+pub(crate) const BACKENDS: &[&str] = if cfg!(target_os = "linux") {
+    &["io_uring", "epoll"]
+} else if cfg!(windows) {
+    &["iocp"]
+} else {
+    &["kqueue"]
+};
+
+/// The suite's own command; the arguments behind `--` are added to it.
+pub(crate) const SUITE: &[&str] = &[
+    "test",
+    "--package",
+    "wharf-conformance",
+    "--test",
+    "it",
+    "--locked",
+];
+
+/// How long the suite may take on one backend, its build included.
+pub(crate) const LIMIT: Duration = Duration::from_secs(8 * 60);
+
+/// Why a backend cannot run on this machine, as `wharf doctor` says it; `None` where it can.
+///
+/// Where doctor gives no answer the suite is run all the same: then it shows the reason itself.
+pub(crate) fn missing(workspace: &Workspace, backend: &str) -> Option<String> {
+    let mut doctor = workspace.cargo(&[
+        "run",
+        "--quiet",
+        "--package",
+        "wharf-cli",
+        "--locked",
+        "--",
+        "doctor",
+        "--json",
+    ]);
+    doctor.env_remove("WHARF_BACKEND");
+    let report = process::run_quietly(doctor, LIMIT).lines.join("\n");
+    missing_in(&Json::parse(&report)?, backend)
+}
+
+fn missing_in(report: &Json, backend: &str) -> Option<String> {
+    let entry = report
+        .get("backends")?
+        .items()
+        .iter()
+        .find(|entry| entry.get("name").and_then(Json::as_text) == Some(backend))?;
+    if entry.get("available").and_then(Json::as_bool)? {
+        return None;
+    }
+    let reason = entry
+        .get("reason")
+        .and_then(Json::as_text)
+        .unwrap_or("doctor gives no reason");
+    Some(reason.to_owned())
+}
+
+/// Runs the suite on one backend.
+pub(crate) fn run_on(
+    workspace: &Workspace,
+    backend: &str,
+    arguments: &[String],
+    limit: Duration,
+) -> Run {
+    let mut command = workspace.cargo(SUITE);
+    command
+        .arg("--")
+        .args(arguments)
+        .env("WHARF_BACKEND", backend);
+    process::run(command, limit)
+}
+
+/// The verdict on a run of the suite: a run without a single test proves nothing.
+pub(crate) fn verdict(run: &Run) -> Result<(), String> {
+    run.verdict()?;
+    if run.tally.ran() == 0 {
+        return Err("the suite ran no test".to_owned());
+    }
+    Ok(())
+}
+
+/// `cargo xtask conformance`: each backend, then one line for each.
+pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> bool {
+    let mut report = Vec::new();
+    let mut is_good = true;
+    for backend in BACKENDS {
+        if let Some(reason) = missing(workspace, backend) {
+            report.push(format!("{backend:10} NOT RUN  {reason}"));
+            continue;
+        }
+        println!("\n=== conformance on {backend}");
+        let run = run_on(workspace, backend, arguments, LIMIT);
+        let counts = format!("{} passed, {} failed", run.tally.passed, run.tally.failed);
+        match verdict(&run) {
+            Ok(()) => report.push(format!("{backend:10} PASS     {counts}")),
+            Err(reason) => {
+                is_good = false;
+                report.push(format!("{backend:10} FAIL     {counts}; {reason}"));
+            }
+        }
+        report.extend(
+            run.tally
+                .not_run
+                .iter()
+                .map(|item| format!("{:10} not run  {item}", "")),
+        );
+    }
+    println!("\n{}", report.join("\n"));
+    is_good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::missing_in;
+    use crate::json::Json;
+
+    #[test]
+    fn missing_backend_is_told_with_the_reason_of_doctor() {
+        let report = Json::parse(
+            r#"{"backends": [{"name": "io_uring", "available": false, "reason": "sysctl"},
+                             {"name": "epoll", "available": true}]}"#,
+        )
+        .expect("valid");
+        assert_eq!(missing_in(&report, "io_uring"), Some("sysctl".to_owned()));
+        assert_eq!(missing_in(&report, "epoll"), None);
+        assert_eq!(missing_in(&report, "unheard-of"), None);
+    }
+}
