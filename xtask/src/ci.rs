@@ -134,7 +134,15 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> Result<boo
         ));
     }
     let report = Report::new(&done, options.is_strict);
-    print!("{}", report.text(&done, begin.elapsed()));
+    let mut not_run = not_run(&done);
+    let others: Vec<&str> = names
+        .into_iter()
+        .filter(|name| !options.wants(name))
+        .collect();
+    if !others.is_empty() {
+        not_run.push(format!("{}: left out by --only", others.join(", ")));
+    }
+    print!("{}", report.text(&done, &not_run, begin.elapsed()));
     Ok(report.is_good)
 }
 
@@ -198,7 +206,7 @@ impl Report {
         report
     }
 
-    fn text(&self, done: &[Done], took: Duration) -> String {
+    fn text(&self, done: &[Done], not_run: &[String], took: Duration) -> String {
         let mut lines = vec![
             String::new(),
             format!("{:22} {:8} {:>8}  tests", "step", "", "seconds"),
@@ -227,7 +235,6 @@ impl Report {
             took.as_secs_f64()
         ));
         lines.push(String::new());
-        let not_run = not_run(done);
         if not_run.is_empty() {
             lines.push("Everything was run.".to_owned());
         } else {
@@ -264,7 +271,7 @@ fn not_run(done: &[Done]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Done, Options, Report, Verdict, selects};
+    use super::{Done, Options, Report, Verdict, not_run, selects};
     use crate::tally::Tally;
     use std::time::Duration;
 
@@ -282,9 +289,12 @@ mod tests {
         }
     }
 
+    fn text(report: &Report, steps: &[Done]) -> String {
+        report.text(steps, &not_run(steps), Duration::ZERO)
+    }
+
     fn last_line(report: &Report, steps: &[Done]) -> String {
-        report
-            .text(steps, Duration::ZERO)
+        text(report, steps)
             .lines()
             .last()
             .unwrap_or_default()
@@ -317,7 +327,7 @@ mod tests {
             .push("slow: marked as ignored".to_owned());
         let report = Report::new(&steps, false);
         assert!(report.is_good);
-        let text = report.text(&steps, Duration::ZERO);
+        let text = text(&report, &steps);
         assert!(text.contains("\n  miri: no nightly\n"), "{text}");
         assert!(
             text.contains("\n  miri: slow: marked as ignored\n"),
@@ -331,7 +341,7 @@ mod tests {
     #[test]
     fn report_says_when_everything_was_run() {
         let steps = [done("test", Verdict::Pass, 1, 0)];
-        let text = Report::new(&steps, true).text(&steps, Duration::ZERO);
+        let text = text(&Report::new(&steps, true), &steps);
         assert!(text.contains("Everything was run.\n"), "{text}");
     }
 

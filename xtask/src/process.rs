@@ -45,7 +45,10 @@ impl Run {
                 "{} failed ({status})",
                 plural(self.tally.failed, "test")
             )),
-            End::Exited(status) => Err(status.to_string()),
+            End::Exited(status) => match self.lines.iter().find(|line| line.starts_with("error")) {
+                Some(error) => Err(format!("{status}: {error}")),
+                None => Err(status.to_string()),
+            },
             End::TimedOut(limit) => {
                 let last = self
                     .lines
@@ -322,6 +325,12 @@ mod tests {
         assert!(
             bad.verdict()
                 .is_err_and(|reason| reason.contains("1 test failed"))
+        );
+        let wrong = run_quietly(sh("echo good; echo error: no such x; exit 101"), MINUTE);
+        assert!(
+            wrong
+                .verdict()
+                .is_err_and(|reason| reason.ends_with(": error: no such x"))
         );
         let missing = run(Command::new("./no-such-program"), MINUTE);
         assert!(matches!(missing.end, End::NotStarted(_)));
