@@ -117,11 +117,12 @@ pub(super) fn all() -> Vec<Step> {
             8,
             asan,
         ),
+        step("deny", "licences and sources of dependencies", 2, deny),
         step(
-            "deny",
-            "licences, advisories and sources of dependencies",
-            3,
-            deny,
+            "advisories",
+            "no dependency has a known flaw",
+            2,
+            advisories,
         ),
     ]);
     steps
@@ -298,35 +299,37 @@ fn asan(workspace: &Workspace, limit: Duration, tally: &mut Tally) -> Verdict {
     tests(command, limit, tally)
 }
 
-fn deny(workspace: &Workspace, limit: Duration, _: &mut Tally) -> Verdict {
+/// `cargo deny check`, or why it cannot run.
+fn cargo_deny(workspace: &Workspace, checks: &[&str]) -> Result<Command, Verdict> {
     if workspace.output("cargo", &["deny", "--version"]).is_none() {
-        return Verdict::NotRun("cargo-deny is not installed".to_owned());
+        return Err(Verdict::NotRun("cargo-deny is not installed".to_owned()));
     }
-    let offline = [
-        "deny",
-        "--all-features",
-        "check",
-        "licenses",
-        "bans",
-        "sources",
-    ];
-    let verdict = plain(workspace.cargo(&offline), limit);
-    if verdict != Verdict::Pass {
-        return verdict;
+    let mut command = workspace.cargo(&["deny", "check"]);
+    command.args(checks);
+    Ok(command)
+}
+
+fn deny(workspace: &Workspace, limit: Duration, _: &mut Tally) -> Verdict {
+    match cargo_deny(workspace, &["licenses", "bans", "sources"]) {
+        Ok(command) => plain(command, limit),
+        Err(verdict) => verdict,
     }
-    let run = process::run(
-        workspace.cargo(&["deny", "--all-features", "check", "advisories"]),
-        limit,
-    );
+}
+
+/// The advisories are fetched, so that this step alone needs the network.
+fn advisories(workspace: &Workspace, limit: Duration, _: &mut Tally) -> Verdict {
+    let command = match cargo_deny(workspace, &["advisories"]) {
+        Ok(command) => command,
+        Err(verdict) => return verdict,
+    };
+    let run = process::run(command, limit);
     let is_offline = run
         .lines
         .iter()
         .any(|line| line.contains("failed to fetch advisory database"));
     match run.verdict() {
-        Err(_) if is_offline => Verdict::NotRun(
-            "licences and sources hold; the advisories could not be fetched".to_owned(),
-        ),
-        result => self::verdict(result),
+        Err(_) if is_offline => Verdict::NotRun("the advisories could not be fetched".to_owned()),
+        result => verdict(result),
     }
 }
 
