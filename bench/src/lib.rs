@@ -1,0 +1,36 @@
+//! Measures wharf against the bare system interfaces, in one run and in one table.
+//!
+//! This crate owns the baselines (loops written straight on the `io-uring` crate and on epoll), the load
+//! that drives echo servers, and the two small harnesses: [`compare`] for servers in processes of their own
+//! and [`contest`] for loops inside one process. It does not depend on any wharf crate, so that every one of
+//! them can use it from its benches.
+//!
+//! ```text
+//! echo_compare ──> compare ──> server (a process each) ──> uring_echo | epoll_echo | wharf echo
+//!                     ├──────> load (verifies every byte)
+//!                     └──────> syscalls (counts system calls of the server)
+//! cargo bench ───> contest ──> bare (loops on the ring) beside the loops of the caller
+//! ```
+//!
+//! What noise cannot change (system calls, allocations, context switches) is counted; what noise can change
+//! (time) is taken in rounds that alternate between the contestants, and shown as a median and a minimum.
+//! All of it runs on Linux only.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "wharf-bench measures interfaces of Linux; check the other crates one by one on this system"
+);
+
+pub mod args;
+pub mod bare;
+pub mod buffer_ring;
+pub mod compare;
+pub mod contest;
+pub mod counting;
+pub mod epoll_echo;
+pub mod load;
+pub mod server;
+pub mod sys;
+pub mod syscalls;
+pub mod table;
+pub mod uring_echo;

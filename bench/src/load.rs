@@ -1,0 +1,260 @@
+//! The load for echo servers: many connections, one thread, every byte verified.
+//!
+//! It owns the connections and what is in flight on them. Each connection sends its own endless pattern in
+//! messages of one size, keeps a fixed number of them in flight (one: ping-pong), and compares what comes
+//! back with the same pattern, so that a byte that is lost, doubled, changed or sent to another connection
+//! ends the run with an error.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::sys::{Epoll, Event, Interest};
+
+/// The pattern repeats after a prime number of bytes, which no message size and no buffer size divides.
+const PERIOD: usize = 131_071;
+const CHUNK: usize = 64 * 1024;
+const BATCH: usize = 1024;
+/// The longest silence of a server that owes replies.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The shape of a load.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// How many connections.
+    pub connections: usize,
+    /// The bytes of a message.
+    pub message_bytes: usize,
+    /// The messages in flight on each connection.
+    pub in_flight: u64,
+}
+
+/// When a run stops to send; it always waits for the replies that are due.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// After this many messages over all connections.
+    Messages(u64),
+    /// After this time.
+    Elapsed(Duration),
+}
+
+/// What a run did.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// The messages that came back whole.
+    pub messages: u64,
+    /// From the first send to the last reply.
+    pub elapsed: Duration,
+}
+
+impl Report {
+    /// Messages in a second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.messages as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    send_position: usize,
+    receive_position: usize,
+    /// Bytes of begun messages that the socket has not taken yet.
+    unsent: usize,
+    /// Bytes of the message that is being received which have come.
+    arrived: usize,
+    /// Messages begun and not yet back.
+    pending: u64,
+    watched: Interest,
+}
+
+/// The connections to one server.
+pub struct Load {
+    epoll: Epoll,
+    connections: Vec<Connection>,
+    shape: Shape,
+    pattern: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+/// What is left to do in a run.
+struct Progress {
+    /// Messages that may still be begun.
+    budget: u64,
+    pending: u64,
+    done: u64,
+}
+
+impl Load {
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    /// The error of `connect(2)`; `InvalidInput` for a shape with a zero in it.
+    pub fn connect(address: SocketAddr, shape: Shape) -> io::Result<Self> {
+        if shape.connections == 0 || shape.message_bytes == 0 || shape.in_flight == 0 {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        let epoll = Epoll::new()?;
+        let mut connections = Vec::with_capacity(shape.connections);
+        for index in 0..shape.connections {
+            let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            epoll.add(&stream, Interest::Read, index as u64)?;
+            let position = index * 4099 % PERIOD;
+            connections.push(Connection {
+                stream,
+                send_position: position,
+                receive_position: position,
+                unsent: 0,
+                arrived: 0,
+                pending: 0,
+                watched: Interest::Read,
+            });
+        }
+        Ok(Self {
+            epoll,
+            connections,
+            shape,
+            pattern: pattern(),
+            buffer: vec![0; CHUNK],
+        })
+    }
+
+    /// Sends and verifies until the end; the connections stay open, and another run can follow.
+    ///
+    /// # Errors
+    /// `InvalidData` for a wrong byte, `UnexpectedEof` for a closed connection, `TimedOut` for a server that
+    /// owes replies and is silent, or the error of a system call.
+    pub fn run(&mut self, until: Until) -> io::Result<Report> {
+        let start = Instant::now();
+        let (budget, deadline) = match until {
+            Until::Messages(count) => (count, None),
+            Until::Elapsed(time) => (u64::MAX, Some(start + time)),
+        };
+        let mut progress = Progress {
+            budget,
+            pending: 0,
+            done: 0,
+        };
+        for index in 0..self.connections.len() {
+            for _ in 0..self.shape.in_flight {
+                self.begin_message(index, &mut progress);
+            }
+            self.flush(index)?;
+        }
+        let mut events = vec![Event::EMPTY; BATCH];
+        while progress.pending > 0 {
+            let ready = self.epoll.wait(&mut events, Some(PATIENCE))?.len();
+            if ready == 0 {
+                let sentence = format!("no reply for {PATIENCE:?}, {} are due", progress.pending);
+                return Err(io::Error::new(ErrorKind::TimedOut, sentence));
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                progress.budget = 0;
+            }
+            for event in &events[..ready] {
+                let index = event.key() as usize;
+                if event.is_readable() {
+                    self.receive(index, &mut progress)?;
+                }
+                if self.connections[index].unsent > 0 {
+                    self.flush(index)?;
+                }
+            }
+        }
+        Ok(Report {
+            messages: progress.done,
+            elapsed: start.elapsed(),
+        })
+    }
+
+    fn begin_message(&mut self, index: usize, progress: &mut Progress) {
+        if progress.budget == 0 {
+            return;
+        }
+        progress.budget -= 1;
+        progress.pending += 1;
+        let connection = &mut self.connections[index];
+        connection.unsent += self.shape.message_bytes;
+        connection.pending += 1;
+    }
+
+    fn flush(&mut self, index: usize) -> io::Result<()> {
+        let connection = &mut self.connections[index];
+        while connection.unsent > 0 {
+            let len = connection.unsent.min(CHUNK);
+            let bytes = &self.pattern[connection.send_position..][..len];
+            match connection.stream.write(bytes) {
+                Ok(count) => {
+                    connection.unsent -= count;
+                    connection.send_position = (connection.send_position + count) % PERIOD;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let wanted = if connection.unsent > 0 {
+            Interest::ReadWrite
+        } else {
+            Interest::Read
+        };
+        if wanted != connection.watched {
+            connection.watched = wanted;
+            self.epoll
+                .modify(&connection.stream, wanted, index as u64)?;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, index: usize, progress: &mut Progress) -> io::Result<()> {
+        let connection = &mut self.connections[index];
+        let count = match connection.stream.read(&mut self.buffer) {
+            Ok(0) => {
+                let sentence = format!("connection {index} was closed by the server");
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, sentence));
+            }
+            Ok(count) => count,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let expected = &self.pattern[connection.receive_position..][..count];
+        let due = connection.pending * self.shape.message_bytes as u64;
+        if self.buffer[..count] != *expected || (connection.arrived + count) as u64 > due {
+            let sentence = format!("connection {index} got bytes back that it did not send");
+            return Err(io::Error::new(ErrorKind::InvalidData, sentence));
+        }
+        connection.receive_position = (connection.receive_position + count) % PERIOD;
+        connection.arrived += count;
+        let whole = connection.arrived / self.shape.message_bytes;
+        connection.arrived %= self.shape.message_bytes;
+        connection.pending -= whole as u64;
+        progress.pending -= whole as u64;
+        progress.done += whole as u64;
+        for _ in 0..whole {
+            self.begin_message(index, progress);
+        }
+        Ok(())
+    }
+}
+
+/// Random bytes (xorshift64) that repeat after [`PERIOD`], with room for a [`CHUNK`] from any position.
+fn pattern() -> Vec<u8> {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut bytes: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    })
+    .take(PERIOD)
+    .collect();
+    bytes.extend_from_within(..);
+    bytes.truncate(PERIOD + CHUNK);
+    bytes
+}
