@@ -1,0 +1,324 @@
+//! Attached handles: counted references to a socket or file that the queue may operate on.
+//!
+//! Owns the table of handles, the list of operations in flight on each, and when a descriptor is
+//! given back to the system (contract C5). It does not know what the operations are.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use crate::op::Target;
+use crate::queue::Core;
+use crate::slot::{NONE, Slots};
+use crate::sys::{self, Address};
+use crate::time::Moment;
+
+/// What kind of thing a handle is, as far as operations differ by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum HandleKind {
+    /// A connected or listening socket whose bytes are a stream.
+    Stream,
+    /// A socket whose messages have boundaries.
+    Datagram,
+    /// A regular file, a directory or a block device: always ready, may block.
+    File,
+    /// A pipe, a terminal or another thing with readiness that is not a socket.
+    Pipe,
+}
+
+/// A socket or file that is attached to a queue. Clones are references to the same one.
+///
+/// An operation in flight holds a reference too, so that a descriptor is never closed, nor its
+/// number used again, under an operation. The descriptor is closed when the last reference is
+/// dropped; to end its operations and close it now, submit [`op::Close`](crate::op::Close).
+pub struct Handle {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    core: Weak<Core>,
+    raw: sys::RawHandle,
+    index: u32,
+    kind: HandleKind,
+    /// False once the descriptor has been given back, or given away.
+    open: Cell<bool>,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        core: &Rc<Core>,
+        raw: sys::RawHandle,
+        index: u32,
+        kind: HandleKind,
+    ) -> Handle {
+        let inner = Inner {
+            core: Rc::downgrade(core),
+            raw,
+            index,
+            kind,
+            open: Cell::new(true),
+        };
+        Handle {
+            inner: Rc::new(inner),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            raw: self.inner.raw,
+            index: self.inner.index,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn belongs_to(&self, core: &Rc<Core>) -> bool {
+        std::ptr::eq(self.inner.core.as_ptr(), Rc::as_ptr(core))
+    }
+
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.inner.open.get()
+    }
+
+    pub(crate) fn mark_closed(&self) {
+        self.inner.open.set(false);
+    }
+
+    pub(crate) fn is_unique(&self) -> bool {
+        Rc::strong_count(&self.inner) == 1
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        self.inner.kind == HandleKind::Stream
+    }
+
+    /// What kind of thing it is.
+    #[must_use]
+    pub fn kind(&self) -> HandleKind {
+        self.inner.kind
+    }
+
+    /// The system's own handle, for calls that wharf does not make. It stays open at least as long
+    /// as this reference lives and no [`op::Close`](crate::op::Close) is submitted. Reading or
+    /// writing through it competes with the operations in flight.
+    #[must_use]
+    pub fn raw(&self) -> sys::RawHandle {
+        self.inner.raw
+    }
+
+    fn control<R>(&self, f: impl FnOnce(&Core, Target) -> io::Result<R>) -> io::Result<R> {
+        match self.inner.core.upgrade() {
+            Some(core) if self.is_open() && !core.is_closing(self.inner.index) => {
+                f(&core, self.target())
+            }
+            _ => Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the handle is closed",
+            )),
+        }
+    }
+
+    /// The address that a socket is bound to.
+    ///
+    /// # Errors
+    /// That of the system (getsockname(2)); `NotConnected` if the handle or its queue is closed.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        self.control(|core, fd| core.control(fd, sys::Control::LocalAddress)?.into_address())
+    }
+
+    /// The address that a socket is connected to.
+    ///
+    /// # Errors
+    /// That of the system (getpeername(2)): `NotConnected` if it is not connected any more.
+    pub fn peer_addr(&self) -> io::Result<Address> {
+        self.control(|core, fd| core.control(fd, sys::Control::PeerAddress)?.into_address())
+    }
+
+    /// Sets whether small writes are sent at once (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// That of the system (tcp(7)).
+    pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
+        self.control(|core, fd| core.control(fd, sys::Control::NoDelay(yes)).map(drop))
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Handle {
+        Handle {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({:?} {:?})", self.inner.kind, self.inner.raw)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.upgrade() {
+            core.release(self.index, self.raw, self.open.get());
+        } else if self.open.get() {
+            sys::close(self.raw);
+        }
+    }
+}
+
+/// What the queue keeps for one handle.
+struct Entry {
+    /// The first of the operations in flight on it, linked through the slots.
+    first: u32,
+    in_flight: u32,
+    /// Operations that have this as their second handle: few, and rarely any.
+    second: Vec<u32>,
+    /// The slot of the close that waits until nothing is in flight, or `NONE`.
+    closing: u32,
+    /// Out of descriptors: no accept before this moment, and the last pause.
+    accept_after: Moment,
+    accept_pause: Duration,
+}
+
+impl Entry {
+    fn new() -> Entry {
+        Entry {
+            first: NONE,
+            in_flight: 0,
+            second: Vec::new(),
+            closing: NONE,
+            accept_after: Moment::from_nanos(0),
+            accept_pause: Duration::ZERO,
+        }
+    }
+}
+
+/// The table of a queue's handles. An index is reused when its handle is gone.
+#[derive(Default)]
+pub(crate) struct Handles {
+    entries: RefCell<Vec<Entry>>,
+    free: RefCell<Vec<u32>>,
+}
+
+/// The pauses after running out of descriptors double from the first to the last.
+const FIRST_ACCEPT_PAUSE: Duration = Duration::from_millis(5);
+const LAST_ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+impl Handles {
+    pub(crate) fn insert(&self) -> u32 {
+        let mut entries = self.entries.borrow_mut();
+        if let Some(index) = self.free.borrow_mut().pop() {
+            entries[index as usize] = Entry::new();
+            return index;
+        }
+        entries.push(Entry::new());
+        entries.len() as u32 - 1
+    }
+
+    pub(crate) fn remove(&self, index: u32) {
+        debug_assert_eq!(self.entries.borrow()[index as usize].in_flight, 0);
+        self.free.borrow_mut().push(index);
+    }
+
+    pub(crate) fn is_closing(&self, index: u32) -> bool {
+        self.entries.borrow()[index as usize].closing != NONE
+    }
+
+    /// Puts a starting operation on the list of its handle.
+    #[inline]
+    pub(crate) fn link(&self, slots: &Slots, index: u32, slot: u32) {
+        let entry = &mut self.entries.borrow_mut()[index as usize];
+        let record = slots.get(slot);
+        record.handle.set(index);
+        record.handle_previous.set(NONE);
+        record.handle_next.set(entry.first);
+        if entry.first != NONE {
+            slots.get(entry.first).handle_previous.set(slot);
+        }
+        entry.first = slot;
+        entry.in_flight += 1;
+    }
+
+    /// Notes an operation that has this as its second handle.
+    pub(crate) fn link_second(&self, index: u32, slot: u32) {
+        let entry = &mut self.entries.borrow_mut()[index as usize];
+        entry.second.push(slot);
+        entry.in_flight += 1;
+    }
+
+    /// Takes a completed operation off its handle's list. Returns the close that may go on now.
+    #[inline]
+    pub(crate) fn unlink(&self, slots: &Slots, slot: u32) -> Option<u32> {
+        let record = slots.get(slot);
+        let index = record.handle.replace(NONE);
+        if index == NONE {
+            return None;
+        }
+        let entry = &mut self.entries.borrow_mut()[index as usize];
+        let (previous, next) = (record.handle_previous.get(), record.handle_next.get());
+        match previous {
+            NONE => entry.first = next,
+            previous => slots.get(previous).handle_next.set(next),
+        }
+        if next != NONE {
+            slots.get(next).handle_previous.set(previous);
+        }
+        entry.in_flight -= 1;
+        (entry.in_flight == 0 && entry.closing != NONE).then_some(entry.closing)
+    }
+
+    pub(crate) fn unlink_second(&self, index: u32, slot: u32) -> Option<u32> {
+        let entry = &mut self.entries.borrow_mut()[index as usize];
+        let position = entry.second.iter().position(|&other| other == slot)?;
+        entry.second.swap_remove(position);
+        entry.in_flight -= 1;
+        (entry.in_flight == 0 && entry.closing != NONE).then_some(entry.closing)
+    }
+
+    /// Notes that `slot` closes the handle. Returns whether it may go on at once.
+    pub(crate) fn begin_close(&self, index: u32, slot: u32) -> bool {
+        let entry = &mut self.entries.borrow_mut()[index as usize];
+        entry.closing = slot;
+        entry.in_flight == 0
+    }
+
+    /// The operations in flight on a handle, in no particular order.
+    pub(crate) fn in_flight(&self, slots: &Slots, index: u32, out: &mut Vec<u32>) {
+        let entry = &self.entries.borrow()[index as usize];
+        let mut slot = entry.first;
+        while slot != NONE {
+            out.push(slot);
+            slot = slots.get(slot).handle_next.get();
+        }
+        out.extend_from_slice(&entry.second);
+    }
+
+    /// How many operations are in flight on a handle.
+    pub(crate) fn in_flight_count(&self, index: u32) -> u32 {
+        self.entries.borrow()[index as usize].in_flight
+    }
+
+    /// Notes that an accept ran out of descriptors. Returns when the next one may be tried.
+    pub(crate) fn pause_accept(&self, index: u32, now: Moment) -> Moment {
+        let entry = &mut self.entries.borrow_mut()[index as usize];
+        let pause = (entry.accept_pause * 2).clamp(FIRST_ACCEPT_PAUSE, LAST_ACCEPT_PAUSE);
+        entry.accept_pause = pause;
+        entry.accept_after = now + pause;
+        entry.accept_after
+    }
+
+    /// Notes that an accept succeeded: the next shortage begins with the shortest pause.
+    pub(crate) fn resume_accept(&self, index: u32) {
+        self.entries.borrow_mut()[index as usize].accept_pause = Duration::ZERO;
+    }
+
+    /// When an accept on this handle may be tried; in the past if there was no shortage.
+    pub(crate) fn accept_after(&self, index: u32) -> Moment {
+        self.entries.borrow()[index as usize].accept_after
+    }
+}

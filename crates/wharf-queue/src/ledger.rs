@@ -1,0 +1,184 @@
+//! The ledger: what is in flight, what is ready, and what follows from a completion.
+//!
+//! Owns the slots, the handles' lists, the deadline heap, the buffer pools and the list of what is
+//! ready. It is what a backend is given: the backend reads operations from it and reports to it,
+//! and never calls the queue. It makes no system call and reads no clock.
+//!
+//! What a completion sets in motion (the next of a chain, a close that waited) is noted as a
+//! `Followup`; the queue carries it out when the backend has returned.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::bufpool::PoolCore;
+use crate::completion::{BufferRef, Ready};
+use crate::handle::Handles;
+use crate::op::{Op, OpKind};
+use crate::slot::{CancelReason, Slots, State, Token};
+use crate::stats::{Counters, count};
+use crate::time::Moment;
+use crate::timer::Timers;
+
+/// What the queue has to do after a backend has reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Followup {
+    /// Nothing is in flight any more on a handle whose close waits in this slot.
+    Close(u32),
+    /// The next operation of a chain may start, or must not.
+    Chain { token: Token, go_on: bool },
+}
+
+/// An operation that is to be started, or started again, at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delayed {
+    pub(crate) due: Moment,
+    pub(crate) token: Token,
+}
+
+pub(crate) struct Ledger {
+    pub(crate) slots: Slots,
+    pub(crate) handles: Handles,
+    pub(crate) timers: RefCell<Timers>,
+    pub(crate) pools: RefCell<Vec<Option<Arc<PoolCore>>>>,
+    pub(crate) counters: Counters,
+    pub(crate) ready: RefCell<VecDeque<Ready>>,
+    pub(crate) followups: RefCell<Vec<Followup>>,
+    pub(crate) delayed: RefCell<Vec<Delayed>>,
+}
+
+impl Ledger {
+    pub(crate) fn new() -> Ledger {
+        Ledger {
+            slots: Slots::new(),
+            handles: Handles::default(),
+            timers: RefCell::default(),
+            pools: RefCell::default(),
+            counters: Counters::default(),
+            ready: RefCell::default(),
+            followups: RefCell::default(),
+            delayed: RefCell::default(),
+        }
+    }
+
+    /// The pool of a multishot receive. It lives as long as the receive does.
+    pub(crate) fn pool(&self, index: u32) -> Arc<PoolCore> {
+        self.pools.borrow()[index as usize]
+            .clone()
+            .expect("a receive holds its pool")
+    }
+
+    /// Reports the final result of an operation: a count or descriptor, or a negated raw error.
+    #[inline]
+    pub(crate) fn complete(&self, slot: u32, result: i64) {
+        self.complete_with(slot, result, 0, BufferRef::default());
+    }
+
+    /// Reports that an operation has ended before its time. The reason that was noted in the slot
+    /// decides whether it is `Cancelled` or `TimedOut`.
+    pub(crate) fn complete_cancelled(&self, slot: u32) {
+        let timed_out = self.slots.get(slot).cancel.get() == CancelReason::Deadline;
+        let flags = if timed_out {
+            Ready::TIMED_OUT
+        } else {
+            Ready::CANCELLED
+        };
+        count(&self.counters.cancelled);
+        self.complete_with(slot, 0, flags, BufferRef::default());
+    }
+
+    /// Reports one item of a multishot operation, which goes on.
+    pub(crate) fn item(&self, slot: u32, result: i64, flags: u32, buffer: BufferRef) {
+        count(&self.counters.items);
+        self.push_ready(slot, result, flags | Ready::MORE, buffer);
+    }
+
+    /// Reports the final result, with the flags and the piece of a pool that belong to it.
+    #[inline]
+    pub(crate) fn complete_with(&self, slot: u32, result: i64, flags: u32, buffer: BufferRef) {
+        let record = self.slots.get(slot);
+        debug_assert!(matches!(record.state.get(), State::Held | State::InFlight));
+        record.state.set(State::Done);
+        count(&self.counters.completed);
+        self.timers.borrow_mut().remove(&self.slots, slot);
+        if let Some(close) = self.handles.unlink(&self.slots, slot) {
+            self.followups.borrow_mut().push(Followup::Close(close));
+        }
+        if let Op::Splice { to: second, .. } | Op::SendFile { file: second, .. } = record.op.get() {
+            if let Some(close) = self.handles.unlink_second(second.index, slot) {
+                self.followups.borrow_mut().push(Followup::Close(close));
+            }
+        }
+        if let Some(token) = record
+            .chain_next
+            .take()
+            .filter(|_| !record.native_link.get())
+        {
+            let cut = flags & (Ready::CANCELLED | Ready::TIMED_OUT) != 0;
+            let go_on = !cut && result >= 0 && was_whole(&record.op.get(), result);
+            self.followups
+                .borrow_mut()
+                .push(Followup::Chain { token, go_on });
+        }
+        self.push_ready(slot, result, flags, buffer);
+    }
+
+    fn push_ready(&self, slot: u32, result: i64, flags: u32, buffer: BufferRef) {
+        let record = self.slots.get(slot);
+        self.ready.borrow_mut().push_back(Ready {
+            token: self.slots.token(slot),
+            user_data: record.user_data.get(),
+            result,
+            flags,
+            buffer,
+            kind: record.kind.get(),
+        });
+    }
+
+    /// Puts a multishot receive to rest until its pool has a buffer again. If a cancel was asked
+    /// for meanwhile, that is the end of it.
+    pub(crate) fn starve(&self, slot: u32, pool: &PoolCore) {
+        if self.slots.get(slot).cancel.get() != CancelReason::None {
+            return self.complete_cancelled(slot);
+        }
+        count(&self.counters.pool_starved);
+        self.slots.get(slot).state.set(State::Held);
+        pool.starve(self.slots.token(slot));
+    }
+
+    /// Puts an operation to rest until `due`; the queue then starts it (again).
+    pub(crate) fn delay(&self, slot: u32, due: Moment) {
+        if self.slots.get(slot).cancel.get() != CancelReason::None {
+            return self.complete_cancelled(slot);
+        }
+        self.slots.get(slot).state.set(State::Held);
+        self.delayed.borrow_mut().push(Delayed {
+            due,
+            token: self.slots.token(slot),
+        });
+    }
+
+    /// An accept ran out of descriptors, or of memory for one. The error is reported: by a single
+    /// accept as its result, by a multishot one as an item. The next attempt on the listener waits.
+    pub(crate) fn accept_starved(&self, slot: u32, error: i64, now: Moment) {
+        let record = self.slots.get(slot);
+        let due = self.handles.pause_accept(record.handle.get(), now);
+        if record.kind.get() == OpKind::AcceptMulti {
+            self.item(slot, error, 0, BufferRef::default());
+            self.delay(slot, due);
+        } else {
+            self.complete(slot, error);
+        }
+    }
+}
+
+/// Whether a chain goes on after this result: reads and writes of files, and sends that promise
+/// all, break it when they come out short, as a linked entry does on io_uring
+/// (io_uring_enter(2), `IOSQE_IO_LINK`).
+fn was_whole(op: &Op, result: i64) -> bool {
+    match *op {
+        Op::Read { buf, .. } => result == buf.len as i64,
+        Op::Write { buf, .. } => result == buf.len as i64,
+        _ => true,
+    }
+}

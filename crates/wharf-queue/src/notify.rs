@@ -1,0 +1,160 @@
+//! Waking a queue from another thread: the park protocol, the inbox, and the public `Notifier`.
+//!
+//! Owns the only state of a queue that other threads touch. It does not own the wake primitive (an
+//! eventfd, a posted packet), which a backend supplies.
+//!
+//! ```text
+//!            1 park                      3 wake (system call)
+//!   AWAKE ------------> PARKED ------------------+
+//!     ^ |                 |                      v
+//!     | | 2 wake          | 4 unpark          NOTIFIED
+//!     | +-----------------|-------------------->  |
+//!     +-------------------+<----------------------+  4 unpark
+//! ```
+//!
+//! 1 `Shared::park` by the owner, before it blocks. It refuses when the state is NOTIFIED.
+//! 2, 3 `Shared::wake` by anyone. Only the one that finds PARKED makes a system call, so that a
+//!   storm of wakes costs at most one per sleep.
+//! 4 `Shared::unpark` by the owner, after it has blocked or refused to.
+//!
+//! A waker publishes what it brings *before* `wake`, and the owner looks for it *after* `unpark`:
+//! either the waker's swap comes before `unpark`, and the owner sees what was published, or it
+//! comes after, and the next `park` refuses. So nothing is lost.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use concurrent_queue::ConcurrentQueue;
+
+/// What a backend gives to be woken by from any thread. It must not block and not fail.
+pub(crate) trait Wake: Send + Sync {
+    fn wake(&self);
+}
+
+const AWAKE: u8 = 0;
+const PARKED: u8 = 1;
+const NOTIFIED: u8 = 2;
+
+/// A completion that another thread made.
+pub(crate) enum Posted {
+    /// By [`Notifier::post`].
+    User { user_data: u64, value: i64 },
+    /// By the pool: an operation that it has carried out.
+    Pool { slot: u32, result: i64 },
+}
+
+/// The state that a queue shares with its notifiers and its pool.
+pub(crate) struct Shared {
+    state: AtomicU8,
+    /// `notify` was called since the owner last asked; distinct from a wake for a posted completion.
+    notified: AtomicBool,
+    inbox: ConcurrentQueue<Posted>,
+    waker: Box<dyn Wake>,
+}
+
+impl Shared {
+    pub(crate) fn new(waker: Box<dyn Wake>) -> Shared {
+        Shared {
+            state: AtomicU8::new(AWAKE),
+            notified: AtomicBool::new(false),
+            inbox: ConcurrentQueue::unbounded(),
+            waker,
+        }
+    }
+
+    /// Announces that the owner is about to block. Returns false if it must not, because a wake
+    /// came since the last `unpark`.
+    pub(crate) fn park(&self) -> bool {
+        self.state
+            .compare_exchange(AWAKE, PARKED, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// Ends a park, or a refused one.
+    pub(crate) fn unpark(&self) {
+        // Most turns find AWAKE: a load keeps the cache line shared and saves a locked instruction.
+        if self.state.load(Ordering::Acquire) != AWAKE {
+            self.state.swap(AWAKE, Ordering::AcqRel);
+        }
+    }
+
+    /// Makes the owner's current or next sleep end. Never blocks, never fails.
+    pub(crate) fn wake(&self) {
+        if self.state.swap(NOTIFIED, Ordering::AcqRel) == PARKED {
+            self.waker.wake();
+        }
+    }
+
+    pub(crate) fn post(&self, posted: Posted) {
+        // An unbounded queue refuses only when it is closed, which this one never is.
+        let pushed = self.inbox.push(posted);
+        debug_assert!(pushed.is_ok());
+        self.wake();
+    }
+
+    pub(crate) fn pop(&self) -> Option<Posted> {
+        self.inbox.pop().ok()
+    }
+
+    pub(crate) fn has_posted(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Whether `notify` was called since the last time this was asked.
+    pub(crate) fn take_notified(&self) -> bool {
+        self.notified.load(Ordering::Acquire) && self.notified.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Wakes a [`Queue`](crate::Queue) from any thread and posts completions to it.
+///
+/// It is made by [`Queue::notifier`](crate::Queue::notifier) and is cheap to clone. It may outlive
+/// its queue; then it does nothing.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let queue = wharf_queue::Queue::new()?;
+/// let notifier = queue.notifier();
+/// std::thread::spawn(move || notifier.post(7, 42));
+/// for completion in queue.wait(None)? {
+///     assert_eq!(completion.user_data(), 7);
+///     assert_eq!(completion.posted(), Some(42));
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Notifier {
+    shared: Arc<Shared>,
+}
+
+impl Notifier {
+    pub(crate) fn new(shared: Arc<Shared>) -> Notifier {
+        Notifier { shared }
+    }
+
+    /// Makes the queue's current `wait`, or else its next one, return.
+    ///
+    /// It never blocks, never fails and is never lost. However often it is called while the queue
+    /// sleeps, one system call is made.
+    pub fn notify(&self) {
+        // `wake` is a swap in any case; the flag is published before it.
+        self.shared.notified.store(true, Ordering::Release);
+        self.shared.wake();
+    }
+
+    /// Gives the queue a completion that carries `user_data` and `value`, as
+    /// `PostQueuedCompletionStatus` does. Completions of one thread arrive in their order.
+    ///
+    /// It never blocks and never fails. The inbox takes memory for each completion that the queue
+    /// has not taken yet.
+    pub fn post(&self, user_data: u64, value: i64) {
+        self.shared.post(Posted::User { user_data, value });
+    }
+}
+
+impl fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Notifier")
+    }
+}

@@ -1,0 +1,4 @@
+//! What only one system has.
+
+#[cfg(target_os = "linux")]
+pub mod linux;

@@ -1,0 +1,167 @@
+//! The bounded pool of threads for calls that block.
+//!
+//! Owns the threads and the line of operations that wait for one. It knows an operation only as
+//! data; `sys::call` carries it out. Threads are started on demand and end after a time without
+//! work; a full pool queues, it never spins and never blocks the loop.
+
+#![expect(unsafe_code)]
+// UNSAFETY: operations lead to their slots by pointers, which are handed to another thread.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::notify::{Posted, Shared};
+use crate::op::Op;
+use crate::sys;
+
+/// How long a thread stays without work.
+const IDLE_TIME: Duration = Duration::from_secs(10);
+
+struct Job {
+    slot: u32,
+    op: Op,
+}
+
+// SAFETY: what the pointers of an operation lead to belongs to the queue until the operation is
+// completed, and only the thread that carries it out uses it: bytes, plain records, and closures
+// that are `Send`.
+unsafe impl Send for Job {}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    ended: bool,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    work: Condvar,
+    shared: Arc<Shared>,
+    limit: usize,
+}
+
+/// The queue's side of the pool. Dropping it lets the threads end.
+pub(crate) struct Pool {
+    inner: Arc<Inner>,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code of a user's runs under the lock, so a poisoned state is still a whole one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a thread of the pool does all its life.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.waiting.pop_front() {
+                drop(state);
+                let result = sys::call::blocking(&job.op);
+                self.shared.post(Posted::Pool {
+                    slot: job.slot,
+                    result,
+                });
+                state = self.lock();
+                continue;
+            }
+            if state.ended {
+                break;
+            }
+            state.idle += 1;
+            let (locked, timeout) = self
+                .work
+                .wait_timeout(state, IDLE_TIME)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = locked;
+            state.idle -= 1;
+            if timeout.timed_out() && state.waiting.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(limit: usize, shared: Arc<Shared>) -> Pool {
+        let (state, work) = (Mutex::default(), Condvar::new());
+        Pool {
+            inner: Arc::new(Inner {
+                state,
+                work,
+                shared,
+                limit,
+            }),
+        }
+    }
+
+    /// Queues an operation; its result is posted to the queue.
+    pub(crate) fn submit(&self, slot: u32, op: Op) {
+        let mut state = self.inner.lock();
+        state.waiting.push_back(Job { slot, op });
+        if state.idle >= state.waiting.len() || state.threads >= self.inner.limit {
+            self.inner.work.notify_one();
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let inner = self.inner.clone();
+        let started = thread::Builder::new()
+            .name("wharf-blocking".to_owned())
+            .spawn(move || inner.work());
+        if let Err(error) = started {
+            self.could_not_start(slot, &error);
+        }
+    }
+
+    /// The system gives no further thread. The operation waits for one that there is; without any,
+    /// it fails.
+    fn could_not_start(&self, slot: u32, error: &std::io::Error) {
+        let mut state = self.inner.lock();
+        state.threads -= 1;
+        if state.threads > 0 {
+            return;
+        }
+        let before = state.waiting.len();
+        state.waiting.retain(|job| job.slot != slot);
+        if state.waiting.len() < before {
+            drop(state);
+            let error = error.raw_os_error().unwrap_or(sys::OUT_OF_THREADS);
+            self.inner.shared.post(Posted::Pool {
+                slot,
+                result: -i64::from(error),
+            });
+        }
+    }
+
+    /// Takes an operation back that still waits for a thread. Returns false if it is being carried
+    /// out: then its result is posted in any case.
+    pub(crate) fn cancel(&self, slot: u32) -> bool {
+        let mut state = self.inner.lock();
+        let Some(position) = state.waiting.iter().position(|job| job.slot == slot) else {
+            return false;
+        };
+        state.waiting.remove(position);
+        true
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.inner.lock().waiting.len()
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.inner.lock().threads
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.inner.lock().ended = true;
+        self.inner.work.notify_all();
+    }
+}

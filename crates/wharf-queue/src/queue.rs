@@ -1,0 +1,917 @@
+//! `Queue`, the facade: checks, routing, waiting, deadlines, chains, teardown.
+//!
+//! Owns the order in which things happen in a turn. It makes no system call, reads no clock and
+//! knows no system: the backend does; and it holds no operation: the ledger does.
+//!
+//! **Borrowing.** The backend and the ledger's lists stand in `RefCell`s. User code (the drop of a
+//! buffer, `set_filled`) runs in `finish` only, when none of them is borrowed, so it may come back
+//! to the queue.
+
+mod builder;
+mod chain;
+
+pub use builder::Builder;
+pub use chain::Chain;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::{Backend, BackendKind, Imp, Sleep};
+use crate::bufpool::{BufPool, BufPoolBuilder, PoolCore};
+use crate::completion::{Completions, Ready};
+use crate::error::SubmitError;
+use crate::handle::{Handle, HandleKind};
+use crate::ledger::{Followup, Ledger};
+use crate::notify::{Notifier, Posted, Shared};
+use crate::op::{
+    Deadline, Done, Op, OpKind, Operation, Prepare, Refusal, Submission, Support, Target,
+};
+use crate::pool::Pool;
+use crate::slot::{CancelReason, State, Token};
+use crate::stats::{Stats, count};
+use crate::sys::{self, Address};
+use crate::time::Moment;
+
+/// A completion event queue: what you own, submit to, and wait on.
+///
+/// A queue belongs to the thread that made it; a [`Notifier`] reaches it from others. Dropping it
+/// cancels everything in flight, waits for the kernel to let go, and frees; see
+/// [`Builder::teardown_timeout`] for a kernel that does not.
+///
+/// The crate's documentation shows the five steps.
+pub struct Queue {
+    core: Rc<Core>,
+    /// The ring may only be entered by the thread that made it.
+    not_send: PhantomData<*const ()>,
+}
+
+/// What the queue and its handles share.
+pub(crate) struct Core {
+    ledger: Ledger,
+    backend: RefCell<Imp>,
+    shared: Arc<Shared>,
+    pool: Pool,
+    support: [Support; OpKind::ALL.len()],
+    max_in_flight: usize,
+    teardown_timeout: Duration,
+    reason: String,
+}
+
+impl Queue {
+    /// Makes a queue on the best backend that is to be had; `WHARF_BACKEND` may name another.
+    ///
+    /// # Errors
+    /// If no backend can be made, or the one that `WHARF_BACKEND` names; the message says why.
+    pub fn new() -> io::Result<Queue> {
+        Queue::builder().build()
+    }
+
+    /// Makes a queue with options.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn from_core(core: Core) -> Queue {
+        Queue {
+            core: Rc::new(core),
+            not_send: PhantomData,
+        }
+    }
+
+    /// Attaches a socket, a file or a pipe, so that operations can be submitted on it. The queue
+    /// owns it from now on, and sets a socket or pipe to non-blocking mode.
+    ///
+    /// # Errors
+    /// That of the system; then the resource is closed.
+    pub fn attach(&self, resource: impl Into<sys::OwnedHandle>) -> io::Result<Handle> {
+        let owned = resource.into();
+        let kind = self.backend_control(None, sys::Control::Attach(sys::raw_of(&owned)))?;
+        Ok(self.adopt(sys::into_raw(owned), kind.into_kind()?))
+    }
+
+    /// Makes a socket at once.
+    ///
+    /// # Errors
+    /// That of the system (socket(2)).
+    pub fn socket(&self, socket: &crate::op::Socket) -> io::Result<Handle> {
+        let reply = self.backend_control(None, sys::Control::Socket(socket.kind()))?;
+        Ok(self.adopt(reply.into_raw()?, socket.kind().handle))
+    }
+
+    /// Binds a socket to an address.
+    ///
+    /// # Errors
+    /// That of the system (bind(2)).
+    pub fn bind(&self, socket: &Handle, address: impl Into<Address>) -> io::Result<()> {
+        self.core
+            .control(socket.target(), sys::Control::Bind(address.into()))
+            .map(drop)
+    }
+
+    /// Makes a socket that listens on `address`, with `SO_REUSEADDR` set, so that a port can be
+    /// bound again while connections of an earlier listener linger.
+    ///
+    /// # Errors
+    /// That of the system (socket(2), bind(2), listen(2)).
+    pub fn listen(&self, address: impl Into<Address>) -> io::Result<Handle> {
+        let address = address.into();
+        let socket = self.socket(&crate::op::Socket::stream_for(&address))?;
+        self.core
+            .control(socket.target(), sys::Control::ReuseAddress(true))?;
+        self.bind(&socket, address)?;
+        self.core
+            .control(socket.target(), sys::Control::Listen(1024))?;
+        Ok(socket)
+    }
+
+    /// Gives a handle back to the caller, as the system's own.
+    ///
+    /// # Errors
+    /// The handle itself, if operations are in flight on it, it has other clones, it is closed, or
+    /// it belongs to another queue.
+    pub fn detach(&self, handle: Handle) -> Result<sys::OwnedHandle, Handle> {
+        let target = handle.target();
+        let mine = handle.belongs_to(&self.core) && handle.is_open() && handle.is_unique();
+        if !mine || self.core.ledger.handles.in_flight_count(target.index) > 0 {
+            return Err(handle);
+        }
+        self.core
+            .backend
+            .borrow_mut()
+            .forget(&self.core.ledger, target);
+        handle.mark_closed();
+        Ok(sys::from_raw(target.raw))
+    }
+
+    /// Submits an operation, with everything that it lends, and returns its token.
+    ///
+    /// The operation belongs to the queue until its final completion. Submitting never blocks and
+    /// makes at most the one system call by which an emulating backend tries it; a full ring is
+    /// emptied, or the operation waits in the queue for its turn.
+    ///
+    /// # Errors
+    /// [`SubmitError`], with the operation inside. Faults of the system or a peer are no errors
+    /// here: they come as the operation's completion.
+    pub fn submit<P: Prepare>(&self, operation: P) -> Result<Token<P::Op>, SubmitError<P::Op>> {
+        let slot = self.place(operation.prepare())?;
+        let token = self.core.ledger.slots.token(slot);
+        self.core.start(slot);
+        self.core.run_followups();
+        Ok(Token::from_bits(token.to_bits()))
+    }
+
+    /// Begins a chain of operations, each of which starts when the one before it has succeeded.
+    pub fn chain(&self) -> Chain<'_> {
+        Chain::new(self)
+    }
+
+    /// Asks for the early end of an operation.
+    ///
+    /// This is a request; the operation's own completion tells the truth. Returns false if the
+    /// operation has completed already, or the token is stale; then nothing happens.
+    pub fn cancel<O>(&self, token: Token<O>) -> bool {
+        let token = token.erase();
+        let Some(record) = self.core.ledger.slots.lookup(token) else {
+            return false;
+        };
+        let open = matches!(record.state.get(), State::Held | State::InFlight);
+        if open {
+            self.core
+                .cancel(token.index() as u32, CancelReason::Request);
+            self.core.run_followups();
+        }
+        open
+    }
+
+    /// Asks for the early end of every operation in flight on a handle. Returns how many there are.
+    pub fn cancel_all(&self, handle: &Handle) -> usize {
+        if !handle.belongs_to(&self.core) {
+            return 0;
+        }
+        let cancelled = self.core.cancel_all(handle.target().index);
+        self.core.run_followups();
+        cancelled
+    }
+
+    /// Gives an operation up: cancels it if it is in flight, and drops whatever it brings, by its
+    /// type, when that arrives. A kept result is dropped at once. A stale token does nothing.
+    pub fn discard<O>(&self, token: Token<O>) {
+        let token = token.erase();
+        let Some(record) = self.core.ledger.slots.lookup(token) else {
+            return;
+        };
+        match record.state.get() {
+            State::Kept => {
+                let ready = self.kept(token).expect("the slot is KEPT");
+                self.discard_ready(&ready);
+            }
+            State::Held | State::InFlight => {
+                record.abandoned.set(true);
+                self.cancel(token);
+            }
+            State::Done => record.abandoned.set(true),
+            State::Free => {}
+        }
+    }
+
+    /// Takes the result that [`Completion::keep`](crate::Completion::keep) left in the queue;
+    /// `None` if the operation is not finished, or its result was not kept.
+    pub fn take<O: Operation>(&self, token: Token<O>) -> Option<O::Output> {
+        let ready = self.kept(token.erase())?;
+        Some(self.finish::<O>(&ready))
+    }
+
+    /// Hands over what is submitted and waits for at least one completion, a time-out or a
+    /// notification; `None` waits for ever.
+    ///
+    /// The returned iterator takes completions out of the queue; submitting from within the loop
+    /// is fine. The time-out is rounded up to what the system can measure. Interrupted system
+    /// calls are retried inside.
+    ///
+    /// # Errors
+    /// Only if the backend itself fails; an operation's error is in its completion.
+    pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> io::Result<Completions<'_>> {
+        let notified = self.core.turn(timeout.into())?;
+        let ready = self.core.ledger.ready.borrow().len();
+        Ok(Completions::new(self, ready, notified))
+    }
+
+    /// Prepares to be waited for by a foreign loop: hands over what is submitted and returns a
+    /// descriptor that becomes readable when [`wait`](Queue::wait) has something to return,
+    /// because of an operation, a timer, a deadline or a notifier.
+    ///
+    /// When it is readable, or at any time, call `wait` with [`Duration::ZERO`], and this again
+    /// before the next sleep. The descriptor is the queue's and stays the same.
+    ///
+    /// # Errors
+    /// That of the system.
+    pub fn arm(&self) -> io::Result<sys::BorrowedHandle<'_>> {
+        let raw = self.core.arm()?;
+        Ok(sys::borrow_raw(self, raw))
+    }
+
+    /// What wakes this queue from other threads, and posts completions to it.
+    #[must_use]
+    pub fn notifier(&self) -> Notifier {
+        Notifier::new(self.core.shared.clone())
+    }
+
+    /// Builds a pool of buffers for multishot receives.
+    pub fn buf_pool(&self) -> BufPoolBuilder<'_> {
+        BufPoolBuilder::new(self)
+    }
+
+    /// The backend that this queue runs on.
+    #[must_use]
+    pub fn backend(&self) -> BackendKind {
+        self.core.backend.borrow().kind()
+    }
+
+    /// Why it is that one, in a sentence.
+    #[must_use]
+    pub fn backend_reason(&self) -> &str {
+        &self.core.reason
+    }
+
+    /// How this queue does an operation.
+    #[must_use]
+    pub fn support(&self, kind: OpKind) -> Support {
+        self.core.support[kind as usize]
+    }
+
+    /// The queue's clock.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        self.core.backend.borrow().now()
+    }
+
+    /// A random number from the backend: on the simulator, from its seed.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        self.core.backend.borrow_mut().random()
+    }
+
+    /// How many operations are in the queue: submitted, and not yet taken.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.core.ledger.slots.live()
+    }
+
+    /// What the queue has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+
+    // What follows is for the other files of this crate.
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.core.shared.clone()
+    }
+
+    fn backend_control(
+        &self,
+        target: Option<Target>,
+        control: sys::Control,
+    ) -> io::Result<sys::Reply> {
+        self.core.backend.borrow_mut().control(target, control)
+    }
+
+    /// Makes a handle of a descriptor that is the queue's already.
+    pub(crate) fn adopt(&self, raw: sys::RawHandle, kind: HandleKind) -> Handle {
+        let index = self.core.ledger.handles.insert();
+        Handle::new(&self.core, raw, index, kind)
+    }
+
+    pub(crate) fn owns_pool(&self, pool: &BufPool) -> bool {
+        let pools = self.core.ledger.pools.borrow();
+        let mine = pools.get(pool.index() as usize).and_then(Option::as_ref);
+        mine.is_some_and(|mine| Arc::ptr_eq(mine, pool.core()))
+    }
+
+    pub(crate) fn register_pool(&self, pool: PoolCore) -> io::Result<BufPool> {
+        let pool = Arc::new(pool);
+        let mut pools = self.core.ledger.pools.borrow_mut();
+        let index = pools
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(pools.len());
+        drop(pools);
+        let index = index as u32;
+        self.core
+            .backend
+            .borrow_mut()
+            .register_pool(&self.core.ledger, &pool, index)?;
+        pools = self.core.ledger.pools.borrow_mut();
+        if pools.len() == index as usize {
+            pools.push(None);
+        }
+        pools[index as usize] = Some(pool.clone());
+        Ok(BufPool::new(pool, index))
+    }
+
+    /// Checks an operation and puts it into a slot, HELD.
+    #[inline]
+    fn place<O: Operation>(&self, submission: Submission<O>) -> Result<u32, SubmitError<O>> {
+        let Submission {
+            op,
+            user_data,
+            deadline,
+        } = submission;
+        let core = &*self.core;
+        if core.ledger.slots.live() >= core.max_in_flight {
+            return Err(SubmitError::Full(op));
+        }
+        if let Err(refusal) = self.check(&op, deadline) {
+            return Err(match refusal {
+                Refusal::Foreign => SubmitError::Foreign(op),
+                Refusal::Closed => SubmitError::Closed(op),
+                Refusal::Unsupported(why) => SubmitError::Unsupported(op, why),
+                Refusal::Invalid(why) => SubmitError::Invalid(op, why),
+            });
+        }
+        let slots = &core.ledger.slots;
+        let index = slots.alloc();
+        slots.place(index, op, |op, slot| {
+            slot.kind.set(O::KIND);
+            slot.user_data.set(user_data);
+            let lowered = op.lower(slot);
+            slot.op.set(match lowered {
+                Ok(op) => op,
+                Err(error) => Op::Known {
+                    result: -i64::from(error),
+                },
+            });
+            if O::KIND != OpKind::Close {
+                let [first, second] = op.handles();
+                if let Some(handle) = first {
+                    core.ledger
+                        .handles
+                        .link(slots, handle.target().index, index);
+                }
+                if let Some(handle) = second {
+                    core.ledger
+                        .handles
+                        .link_second(handle.target().index, index);
+                }
+            }
+        });
+        match deadline {
+            Deadline::None => {}
+            Deadline::After(timeout) => core.set_deadline(index, self.now() + timeout),
+            Deadline::At(moment) => core.set_deadline(index, moment),
+        }
+        count(&core.ledger.counters.submitted);
+        Ok(index)
+    }
+
+    #[inline]
+    fn check<O: Operation>(&self, op: &O, deadline: Deadline) -> Result<(), Refusal> {
+        for handle in op.handles().into_iter().flatten() {
+            if !handle.belongs_to(&self.core) {
+                return Err(Refusal::Foreign);
+            }
+            if !handle.is_open() || self.core.is_closing(handle.target().index) {
+                return Err(Refusal::Closed);
+            }
+        }
+        if let Support::Unsupported(why) = self.core.support[O::KIND as usize] {
+            return Err(Refusal::Unsupported(why));
+        }
+        let has_deadline = !matches!(deadline, Deadline::None);
+        match O::KIND {
+            OpKind::Timer if has_deadline => Err(Refusal::Invalid(
+                "a timer is its own deadline and takes no other",
+            )),
+            OpKind::Close if has_deadline => Err(Refusal::Invalid(
+                "a close cannot be cut short, so it takes no deadline",
+            )),
+            _ => op.check(self),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pop_ready(&self) -> Option<Ready> {
+        loop {
+            let ready = self.core.ledger.ready.borrow_mut().pop_front()?;
+            if ready.token == Token::POSTED {
+                return Some(ready);
+            }
+            if !self
+                .core
+                .ledger
+                .slots
+                .get(ready.token.index() as u32)
+                .abandoned
+                .get()
+            {
+                return Some(ready);
+            }
+            self.discard_ready(&ready);
+        }
+    }
+
+    pub(crate) fn holds<O: Operation>(&self, ready: &Ready) -> bool {
+        self.core
+            .ledger
+            .slots
+            .get(ready.token.index() as u32)
+            .holds::<O>()
+    }
+
+    /// Makes the typed result of a ready operation or item; a final one ends its slot.
+    #[inline]
+    pub(crate) fn finish<O: Operation>(&self, ready: &Ready) -> O::Output {
+        let index = ready.token.index() as u32;
+        let slots = &self.core.ledger.slots;
+        let slot = slots.get(index);
+        let done = Done {
+            queue: self,
+            slot,
+            ready,
+        };
+        if ready.flags & Ready::MORE != 0 {
+            return slots.with_payload::<O, _>(index, |op| op.item(done));
+        }
+        let output = slots.take_payload::<O>(index).finish(done);
+        slots.free(index);
+        output
+    }
+
+    pub(crate) fn discard_ready(&self, ready: &Ready) {
+        let discard = self
+            .core
+            .ledger
+            .slots
+            .get(ready.token.index() as u32)
+            .discard_fn();
+        discard(self, ready);
+    }
+
+    pub(crate) fn keep(&self, ready: &Ready) {
+        let slot = self.core.ledger.slots.get(ready.token.index() as u32);
+        slot.state.set(State::Kept);
+        let Ready {
+            result,
+            flags,
+            buffer,
+            ..
+        } = *ready;
+        slot.op.set(Op::Kept {
+            result,
+            flags,
+            buffer,
+        });
+    }
+
+    fn kept(&self, token: Token) -> Option<Ready> {
+        let slot = self.core.ledger.slots.lookup(token)?;
+        let Op::Kept {
+            result,
+            flags,
+            buffer,
+        } = slot.op.get()
+        else {
+            return None;
+        };
+        let (user_data, kind) = (slot.user_data.get(), slot.kind.get());
+        (slot.state.get() == State::Kept).then_some(Ready {
+            token,
+            user_data,
+            result,
+            flags,
+            buffer,
+            kind,
+        })
+    }
+}
+
+impl Core {
+    pub(crate) fn is_closing(&self, handle: u32) -> bool {
+        self.ledger.handles.is_closing(handle)
+    }
+
+    pub(crate) fn control(&self, target: Target, control: sys::Control) -> io::Result<sys::Reply> {
+        self.backend.borrow_mut().control(Some(target), control)
+    }
+
+    /// The last reference to a handle is gone.
+    pub(crate) fn release(&self, index: u32, raw: sys::RawHandle, open: bool) {
+        if open {
+            let mut backend = self.backend.borrow_mut();
+            backend.forget(&self.ledger, Target { raw, index });
+            backend.close(raw);
+        }
+        self.ledger.handles.remove(index);
+    }
+
+    fn set_deadline(&self, slot: u32, deadline: Moment) {
+        if deadline != Moment::NEVER {
+            self.ledger
+                .timers
+                .borrow_mut()
+                .insert(&self.ledger.slots, slot, deadline);
+        }
+    }
+
+    /// Starts a HELD operation.
+    #[inline]
+    fn start(&self, slot: u32) {
+        let record = self.ledger.slots.get(slot);
+        record.state.set(State::InFlight);
+        match record.op.get() {
+            Op::Known { result } => self.ledger.complete(slot, result),
+            Op::Timer { due } => {
+                let due = match due {
+                    Deadline::None => Moment::NEVER,
+                    Deadline::After(duration) => self.backend.borrow().now() + duration,
+                    Deadline::At(moment) => moment,
+                };
+                self.set_deadline(slot, due);
+            }
+            Op::Close { fd } => {
+                if self.ledger.handles.begin_close(fd.index, slot) {
+                    self.backend.borrow_mut().submit(&self.ledger, slot);
+                } else {
+                    self.cancel_all(fd.index);
+                }
+            }
+            Op::Accept { fd } | Op::AcceptMulti { fd } => self.start_accept(slot, fd),
+            op => match self.support[record.kind.get() as usize] {
+                Support::Pool => self.pool.submit(slot, op),
+                _ => self.backend.borrow_mut().submit(&self.ledger, slot),
+            },
+        }
+    }
+
+    /// Starts an accept, unless the listener rests because descriptors had run out.
+    fn start_accept(&self, slot: u32, fd: Target) {
+        let after = self.ledger.handles.accept_after(fd.index);
+        let mut backend = self.backend.borrow_mut();
+        if after > Moment::from_nanos(0) && after > backend.now() {
+            self.ledger.delay(slot, after);
+        } else {
+            backend.submit(&self.ledger, slot);
+        }
+    }
+
+    /// Asks an operation that is not completed to end.
+    fn cancel(&self, slot: u32, reason: CancelReason) {
+        let record = self.ledger.slots.get(slot);
+        if record.kind.get() == OpKind::Close {
+            return;
+        }
+        if record.cancel.get() == CancelReason::None {
+            record.cancel.set(reason);
+        }
+        let here = record.state.get() == State::Held
+            || record.kind.get() == OpKind::Timer
+            || matches!(self.support[record.kind.get() as usize], Support::Pool)
+                && self.pool.cancel(slot);
+        if here {
+            self.ledger.complete_cancelled(slot);
+        } else if !matches!(self.support[record.kind.get() as usize], Support::Pool) {
+            self.backend.borrow_mut().cancel(&self.ledger, slot);
+        }
+    }
+
+    fn cancel_all(&self, handle: u32) -> usize {
+        let mut in_flight = Vec::new();
+        self.ledger
+            .handles
+            .in_flight(&self.ledger.slots, handle, &mut in_flight);
+        for &slot in &in_flight {
+            // An earlier cancel may have ended a later one: a chain on one handle.
+            let state = self.ledger.slots.get(slot).state.get();
+            if matches!(state, State::Held | State::InFlight) {
+                self.cancel(slot, CancelReason::Request);
+            }
+        }
+        in_flight.len()
+    }
+
+    /// Carries out what completions have set in motion, until nothing more follows.
+    #[inline]
+    fn run_followups(&self) {
+        loop {
+            let Some(followup) = self.ledger.followups.borrow_mut().pop() else {
+                return;
+            };
+            match followup {
+                Followup::Close(slot) => self.backend.borrow_mut().submit(&self.ledger, slot),
+                Followup::Chain { token, go_on } => {
+                    let slot = token.index() as u32;
+                    let held = self.ledger.slots.lookup(token).map(|slot| slot.state.get());
+                    match held {
+                        Some(State::Held) if go_on => self.start(slot),
+                        Some(State::Held) => self.ledger.complete_cancelled(slot),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// One turn: sleeps if nothing is ready. Returns whether it was notified.
+    fn turn(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        let until = match timeout {
+            None => Moment::NEVER,
+            Some(Duration::ZERO) => Moment::from_nanos(0),
+            Some(timeout) => self.backend.borrow().now() + timeout,
+        };
+        loop {
+            self.collect();
+            let parked = self.shared.park();
+            let idle = parked && self.ledger.ready.borrow().is_empty() && !self.shared.has_posted();
+            let sleep = if idle {
+                self.sleep_until(until)
+            } else {
+                Sleep::Not
+            };
+            let waited = self.backend.borrow_mut().wait(&self.ledger, sleep);
+            self.shared.unpark();
+            waited?;
+            self.collect();
+            self.expire();
+            let notified = self.shared.take_notified();
+            if notified || !self.ledger.ready.borrow().is_empty() {
+                return Ok(notified);
+            }
+            if until == Moment::from_nanos(0)
+                || until != Moment::NEVER && self.backend.borrow().now() >= until
+            {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// How long to sleep: until the caller's time is up or something is due.
+    fn sleep_until(&self, until: Moment) -> Sleep {
+        let due = self.next_due().unwrap_or(Moment::NEVER).min(until);
+        if due == Moment::NEVER {
+            return Sleep::Forever;
+        }
+        if due == Moment::from_nanos(0) {
+            return Sleep::Not;
+        }
+        match due.saturating_duration_since(self.backend.borrow().now()) {
+            Duration::ZERO => Sleep::Not,
+            duration => Sleep::For(duration),
+        }
+    }
+
+    /// When something is due next that the kernel does not know of.
+    fn next_due(&self) -> Option<Moment> {
+        let timer = self.ledger.timers.borrow().next_deadline();
+        let delayed = self
+            .ledger
+            .delayed
+            .borrow()
+            .iter()
+            .map(|delayed| delayed.due)
+            .min();
+        [timer, delayed].into_iter().flatten().min()
+    }
+
+    /// Takes in what other threads brought, and starts what has waited for it.
+    #[inline]
+    fn collect(&self) {
+        while let Some(posted) = self.shared.pop() {
+            match posted {
+                Posted::User { user_data, value } => {
+                    self.ledger.ready.borrow_mut().push_back(Ready {
+                        token: Token::POSTED,
+                        user_data,
+                        result: value,
+                        flags: 0,
+                        buffer: Default::default(),
+                        kind: OpKind::Nop,
+                    });
+                }
+                Posted::Pool { slot, result } => self.ledger.complete(slot, result),
+            }
+        }
+        self.feed_pools();
+        self.run_followups();
+    }
+
+    /// Lets multishot receives go on whose pools have buffers again, and lets go of pools that
+    /// nobody else holds any more.
+    fn feed_pools(&self) {
+        let count = self.ledger.pools.borrow().len();
+        for index in 0..count {
+            let Some(pool) = self.ledger.pools.borrow()[index].clone() else {
+                continue;
+            };
+            // One reference is the ledger's, one is ours.
+            if Arc::strong_count(&pool) == 2 {
+                self.backend
+                    .borrow_mut()
+                    .unregister_pool(&self.ledger, &pool, index as u32);
+                self.ledger.pools.borrow_mut()[index] = None;
+                continue;
+            }
+            // Those that starve again at once must not keep the loop here.
+            let mut budget = pool.available();
+            while pool.is_starving() && budget > 0 {
+                budget -= 1;
+                let Some(token) = pool.next_to_feed() else {
+                    break;
+                };
+                self.restart(token);
+            }
+        }
+    }
+
+    /// Starts an operation again that was put to rest, if it has not been cancelled since.
+    fn restart(&self, token: Token) {
+        let resting = self.ledger.slots.lookup(token).map(|slot| slot.state.get());
+        if resting == Some(State::Held) {
+            self.start(token.index() as u32);
+        }
+    }
+
+    /// Ends what is due: timers complete, operations past their deadline are cancelled, those that
+    /// rested are started. This comes after the backend has reported, so that an operation that
+    /// has completed by then wins over its deadline (race R7).
+    fn expire(&self) {
+        if self.next_due().is_none() {
+            return;
+        }
+        let now = self.backend.borrow().now();
+        loop {
+            let expired = self
+                .ledger
+                .timers
+                .borrow_mut()
+                .pop_expired(&self.ledger.slots, now);
+            let Some(slot) = expired else { break };
+            if self.ledger.slots.get(slot).kind.get() == OpKind::Timer {
+                self.ledger.complete(slot, 0);
+            } else {
+                self.cancel(slot, CancelReason::Deadline);
+            }
+        }
+        loop {
+            let mut delayed = self.ledger.delayed.borrow_mut();
+            let Some(position) = delayed.iter().position(|delayed| delayed.due <= now) else {
+                break;
+            };
+            let token = delayed.swap_remove(position).token;
+            drop(delayed);
+            self.restart(token);
+        }
+        self.run_followups();
+    }
+
+    fn arm(&self) -> io::Result<sys::RawHandle> {
+        self.collect();
+        let parked = self.shared.park();
+        let now = Moment::from_nanos(0);
+        let mut due = self.next_due();
+        self.backend.borrow_mut().wait(&self.ledger, Sleep::Not)?;
+        self.run_followups();
+        if !parked || !self.ledger.ready.borrow().is_empty() || self.shared.has_posted() {
+            due = Some(now);
+        }
+        self.backend.borrow_mut().arm(&self.ledger, due)
+    }
+
+    fn stats(&self) -> Stats {
+        let counters = &self.ledger.counters;
+        let pools = self.ledger.pools.borrow();
+        let pools = || pools.iter().flatten();
+        Stats {
+            in_flight: counters.submitted.get() - counters.completed.get(),
+            submitted: counters.submitted.get(),
+            completed: counters.completed.get(),
+            items: counters.items.get(),
+            cancelled: counters.cancelled.get(),
+            system_calls: counters.system_calls.get(),
+            ring_overflows: counters.ring_overflows.get(),
+            pool_starved: counters.pool_starved.get(),
+            blocking_queued: self.pool.queued() as u64,
+            blocking_threads: self.pool.threads() as u64,
+            pool_buffers: pools().map(|pool| u64::from(pool.count())).sum(),
+            pool_available: pools().map(|pool| u64::from(pool.available())).sum(),
+        }
+    }
+
+    /// Cancels everything and reaps until nothing is in flight, or the time is up. Returns how many
+    /// operations are left.
+    fn reap_all(&self) -> usize {
+        let live: Vec<_> = self
+            .ledger
+            .slots
+            .iter_live()
+            .map(|(index, _)| index)
+            .collect();
+        for slot in live {
+            let state = self.ledger.slots.get(slot).state.get();
+            if matches!(state, State::Held | State::InFlight) {
+                self.cancel(slot, CancelReason::Request);
+            }
+        }
+        self.run_followups();
+        let until = self.backend.borrow().now() + self.teardown_timeout;
+        loop {
+            let counters = &self.ledger.counters;
+            let left = counters.submitted.get() - counters.completed.get();
+            if left == 0 || self.backend.borrow().now() >= until {
+                return left as usize;
+            }
+            let remaining = until.saturating_duration_since(self.backend.borrow().now());
+            // What is ready stays on its list; only what is not yet ready is waited for.
+            self.collect();
+            let parked = self.shared.park();
+            let sleep = if parked && !self.shared.has_posted() {
+                Sleep::For(remaining)
+            } else {
+                Sleep::Not
+            };
+            let waited = self.backend.borrow_mut().wait(&self.ledger, sleep);
+            self.shared.unpark();
+            self.collect();
+            if waited.is_err() {
+                return left as usize;
+            }
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let left = self.core.reap_all();
+        while let Some(ready) = self.pop_ready() {
+            if ready.token != Token::POSTED {
+                self.discard_ready(&ready);
+            }
+        }
+        for pool in self.core.ledger.pools.borrow().iter().flatten() {
+            pool.drop_supply();
+        }
+        if left > 0 {
+            self.core.ledger.slots.leak();
+            // There is nobody to return this to, and silence would hide a leak.
+            eprintln!(
+                "wharf: {left} operations did not end within {:?} of the queue's drop; \
+                 their memory is leaked",
+                self.core.teardown_timeout
+            );
+        }
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("backend", &self.backend().name())
+            .field("in_flight", &self.in_flight())
+            .finish()
+    }
+}

@@ -1,0 +1,308 @@
+//! Socket addresses, and the kinds of socket that suit them.
+
+#![expect(unsafe_code)]
+// UNSAFETY: `sockaddr_storage` is looked at as the family's own type.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::mem::{self, MaybeUninit};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::RawError;
+use crate::handle::HandleKind;
+
+/// The address of a socket, of any family.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use wharf_queue::Address;
+/// let address: Address = "127.0.0.1:80".parse::<SocketAddr>().unwrap().into();
+/// assert_eq!(address.ip().unwrap().port(), 80);
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Address {
+    /// An internet address with a port.
+    Ip(SocketAddr),
+    /// A name in the file system, or of the abstract namespace (unix(7)).
+    Unix(UnixAddress),
+    /// No address: of a Unix socket that is bound to none, or of a connected peer that the system
+    /// does not name.
+    Unnamed,
+}
+
+/// The address of a Unix socket.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct UnixAddress {
+    /// A path; or a zero byte and an abstract name.
+    name: Vec<u8>,
+}
+
+impl UnixAddress {
+    /// The path, if it is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        (self.name.first() != Some(&0)).then(|| Path::new(OsStr::from_bytes(&self.name)))
+    }
+
+    /// An address in the abstract namespace, which needs no file.
+    #[must_use]
+    pub fn abstract_name(name: &[u8]) -> UnixAddress {
+        UnixAddress {
+            name: [&[0], name].concat(),
+        }
+    }
+}
+
+impl fmt::Debug for UnixAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path() {
+            Some(path) => write!(f, "{path:?}"),
+            None => write!(f, "@{:?}", String::from_utf8_lossy(&self.name[1..])),
+        }
+    }
+}
+
+impl Address {
+    /// The internet address, if it is one.
+    #[must_use]
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Ip(address) => Some(*address),
+            Address::Unix(_) | Address::Unnamed => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Ip(address) => address.fmt(f),
+            Address::Unix(address) => write!(f, "{address:?}"),
+            Address::Unnamed => f.write_str("unnamed"),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Address {
+        Address::Ip(address)
+    }
+}
+
+impl From<&Path> for Address {
+    fn from(path: &Path) -> Address {
+        Address::Unix(UnixAddress {
+            name: path.as_os_str().as_bytes().to_owned(),
+        })
+    }
+}
+
+impl From<UnixAddress> for Address {
+    fn from(address: UnixAddress) -> Address {
+        Address::Unix(address)
+    }
+}
+
+/// An address as the kernel reads and writes it.
+#[derive(Clone, Copy)]
+pub(crate) struct RawAddress {
+    pub(crate) storage: libc::sockaddr_storage,
+    pub(crate) len: libc::socklen_t,
+}
+
+impl RawAddress {
+    pub(crate) const CAPACITY: libc::socklen_t =
+        size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+
+    pub(crate) fn empty() -> RawAddress {
+        // SAFETY: all zeros is a valid `sockaddr_storage`, of the family AF_UNSPEC.
+        let storage = unsafe { MaybeUninit::zeroed().assume_init() };
+        RawAddress { storage, len: 0 }
+    }
+
+    fn put<T>(&mut self, address: T, len: usize) {
+        const { assert!(size_of::<T>() <= size_of::<libc::sockaddr_storage>()) };
+        // SAFETY: the storage is large enough and aligned for every address type.
+        unsafe { (&raw mut self.storage).cast::<T>().write(address) };
+        self.len = len as libc::socklen_t;
+    }
+
+    /// # Errors
+    /// `EINVAL` for a Unix name that is too long, or for no address.
+    pub(crate) fn set(&mut self, address: &Address) -> Result<(), RawError> {
+        match address {
+            Address::Ip(SocketAddr::V4(address)) => {
+                let raw = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: address.port().to_be(),
+                    sin_addr: libc::in_addr {
+                        s_addr: u32::from_ne_bytes(address.ip().octets()),
+                    },
+                    sin_zero: [0; 8],
+                };
+                self.put(raw, size_of::<libc::sockaddr_in>());
+            }
+            Address::Ip(SocketAddr::V6(address)) => {
+                let raw = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: address.port().to_be(),
+                    sin6_flowinfo: address.flowinfo(),
+                    sin6_addr: libc::in6_addr {
+                        s6_addr: address.ip().octets(),
+                    },
+                    sin6_scope_id: address.scope_id(),
+                };
+                self.put(raw, size_of::<libc::sockaddr_in6>());
+            }
+            Address::Unix(UnixAddress { name }) => {
+                let mut raw = libc::sockaddr_un {
+                    sun_family: libc::AF_UNIX as libc::sa_family_t,
+                    sun_path: [0; 108],
+                };
+                // A path needs room for its terminating zero (unix(7)).
+                let is_path = name.first() != Some(&0);
+                if name.len() + usize::from(is_path) > raw.sun_path.len() || name.is_empty() {
+                    return Err(libc::EINVAL);
+                }
+                for (to, from) in raw.sun_path.iter_mut().zip(name) {
+                    *to = *from as libc::c_char;
+                }
+                let len = mem::offset_of!(libc::sockaddr_un, sun_path) + name.len();
+                self.put(raw, len + usize::from(is_path));
+            }
+            Address::Unnamed => return Err(libc::EINVAL),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn get(&self) -> Address {
+        let bytes: *const u8 = (&raw const self.storage).cast();
+        let len = (self.len as usize).min(size_of::<libc::sockaddr_storage>());
+        // SAFETY: the storage is initialised and at least that long.
+        Address::parse(unsafe { std::slice::from_raw_parts(bytes, len) })
+    }
+}
+
+impl Address {
+    /// Reads an address of the kernel's out of bytes, which need not be aligned.
+    pub(crate) fn parse(bytes: &[u8]) -> Address {
+        fn read<T: Copy>(bytes: &[u8]) -> Option<T> {
+            // SAFETY: only used for address types, for which all bytes are valid, and the length
+            // is checked.
+            (bytes.len() >= size_of::<T>())
+                .then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+        }
+        let family = read::<libc::sa_family_t>(bytes).map_or(libc::AF_UNSPEC, i32::from);
+        let address = match family {
+            libc::AF_INET => read::<libc::sockaddr_in>(bytes).map(|raw| {
+                let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
+                Address::Ip(SocketAddrV4::new(ip, u16::from_be(raw.sin_port)).into())
+            }),
+            libc::AF_INET6 => read::<libc::sockaddr_in6>(bytes).map(|raw| {
+                let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
+                let port = u16::from_be(raw.sin6_port);
+                let (flow, scope) = (raw.sin6_flowinfo, raw.sin6_scope_id);
+                Address::Ip(SocketAddrV6::new(ip, port, flow, scope).into())
+            }),
+            libc::AF_UNIX => {
+                let name = &bytes[mem::offset_of!(libc::sockaddr_un, sun_path).min(bytes.len())..];
+                let name = match name.first() {
+                    None => &[],
+                    // An abstract name is as long as it is, zeros included.
+                    Some(0) => name,
+                    Some(_) => name.split(|&byte| byte == 0).next().unwrap_or(name),
+                };
+                let unix = UnixAddress {
+                    name: name.to_owned(),
+                };
+                (!name.is_empty()).then_some(Address::Unix(unix))
+            }
+            _ => None,
+        };
+        address.unwrap_or(Address::Unnamed)
+    }
+}
+
+/// What socket(2) is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketKind {
+    pub(crate) domain: i32,
+    pub(crate) kind: i32,
+    pub(crate) protocol: i32,
+    pub(crate) handle: HandleKind,
+}
+
+impl SocketKind {
+    fn domain(address: &Address) -> i32 {
+        match address {
+            Address::Ip(address) => match address.ip() {
+                IpAddr::V4(_) => libc::AF_INET,
+                IpAddr::V6(_) => libc::AF_INET6,
+            },
+            Address::Unix(_) | Address::Unnamed => libc::AF_UNIX,
+        }
+    }
+
+    pub(crate) fn stream_for(address: &Address) -> SocketKind {
+        let (domain, kind) = (SocketKind::domain(address), libc::SOCK_STREAM);
+        SocketKind {
+            domain,
+            kind,
+            protocol: 0,
+            handle: HandleKind::Stream,
+        }
+    }
+
+    pub(crate) fn datagram_for(address: &Address) -> SocketKind {
+        let (domain, kind) = (SocketKind::domain(address), libc::SOCK_DGRAM);
+        SocketKind {
+            domain,
+            kind,
+            protocol: 0,
+            handle: HandleKind::Datagram,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(address: &Address) -> Address {
+        let mut raw = RawAddress::empty();
+        raw.set(address).expect("a valid address");
+        raw.get()
+    }
+
+    #[test]
+    fn addresses_survive_the_kernel_form() {
+        let v4: SocketAddr = "1.2.3.4:567".parse().expect("valid");
+        let v6: SocketAddr = "[fe80::1%3]:567".parse().expect("valid");
+        for address in [
+            Address::from(v4),
+            Address::from(v6),
+            Address::from(Path::new("/a/socket")),
+            Address::from(UnixAddress::abstract_name(b"a\0b")),
+        ] {
+            assert_eq!(round_trip(&address), address);
+        }
+    }
+
+    #[test]
+    fn a_unix_name_that_is_too_long_is_refused() {
+        let long = "x".repeat(108);
+        let mut raw = RawAddress::empty();
+        assert_eq!(raw.set(&Address::from(Path::new(&long))), Err(libc::EINVAL));
+        assert_eq!(raw.set(&Address::Unnamed), Err(libc::EINVAL));
+    }
+
+    #[test]
+    fn short_and_foreign_bytes_are_unnamed() {
+        assert_eq!(Address::parse(&[]), Address::Unnamed);
+        assert_eq!(Address::parse(&[2, 0, 1]), Address::Unnamed);
+        assert_eq!(Address::parse(&[99, 0, 1, 2, 3]), Address::Unnamed);
+    }
+}

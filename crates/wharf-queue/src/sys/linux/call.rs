@@ -1,0 +1,439 @@
+//! Carrying out an operation by the ordinary system call.
+//!
+//! Owns the map from `Op` to calls, once blocking (for the pool) and once without waiting (for the
+//! emulation). It keeps no state, parks nothing and reports to nobody.
+
+#![expect(unsafe_code)]
+// UNSAFETY: system calls with the pointers that an operation lends.
+
+use std::io;
+use std::net::ToSocketAddrs;
+
+use super::{MAX_TRANSFER, RawError, RawHandle, Scratch, StatBuf, check, datagram, last_error};
+use crate::op::{CopyJob, DirEntry, FileType, MessageFlags, Op, ReadDirJob, ResolveJob};
+
+/// A result as completions carry it: a count or descriptor, or a negated errno.
+fn encode(result: Result<i64, RawError>) -> i64 {
+    match result {
+        Ok(value) => value,
+        Err(error) => -i64::from(error),
+    }
+}
+
+fn retry(mut call: impl FnMut() -> i64) -> Result<i64, RawError> {
+    loop {
+        match check(call()) {
+            Err(libc::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Carries an operation out and waits as long as that takes. For the threads of the pool.
+pub(crate) fn blocking(op: &Op) -> i64 {
+    encode(match *op {
+        Op::ReadDir { job } => read_dir(job),
+        Op::CopyFile { job } => copy_file(job),
+        Op::Resolve { job } => resolve(job),
+        Op::Blocking { run, payload } => {
+            // SAFETY: the operation says that `run` may be called with its payload, once.
+            unsafe { run(payload) };
+            Ok(0)
+        }
+        Op::Open { .. }
+        | Op::Stat { .. }
+        | Op::Rename { .. }
+        | Op::Remove { .. }
+        | Op::CreateDir { .. }
+        | Op::HardLink { .. }
+        | Op::SymbolicLink { .. } => by_name(op),
+        _ => on_handle(op),
+    })
+}
+
+/// Tries an operation without waiting. `EAGAIN` means that it would have to wait. For handles that
+/// are in non-blocking mode, as the queue's sockets and pipes are.
+pub(crate) fn nonblocking(op: &Op) -> i64 {
+    encode(match *op {
+        Op::Recv { fd, buf, flags } => {
+            let (len, flags) = (buf.len.min(MAX_TRANSFER), message_flags(flags));
+            // SAFETY: the operation lends the buffer for writing.
+            retry(|| unsafe { libc::recv(fd.raw, buf.pointer.cast(), len, flags) } as i64)
+        }
+        Op::Send { fd, buf, flags } => {
+            let (len, flags) = (buf.len.min(MAX_TRANSFER), message_flags(flags));
+            // SAFETY: the operation lends the buffer for reading.
+            retry(|| unsafe { libc::send(fd.raw, buf.pointer.cast(), len, flags) } as i64)
+        }
+        Op::RecvMessage { fd, scratch, flags } => {
+            let (header, flags) = (Scratch::header(scratch), message_flags(flags));
+            // SAFETY: the header leads to buffers that the operation lends.
+            retry(|| unsafe { libc::recvmsg(fd.raw, header, flags) } as i64)
+        }
+        Op::SendMessage { fd, scratch, flags } => {
+            let (header, flags) = (Scratch::header(scratch), message_flags(flags));
+            // SAFETY: the header leads to buffers that the operation lends.
+            retry(|| unsafe { libc::sendmsg(fd.raw, header, flags) } as i64)
+        }
+        Op::Accept { fd } | Op::AcceptMulti { fd } => {
+            let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+            let none = std::ptr::null_mut();
+            // SAFETY: no address is asked for.
+            retry(|| unsafe { libc::accept4(fd.raw, none, none.cast(), flags) }.into())
+        }
+        Op::Splice {
+            from,
+            from_offset,
+            to,
+            to_offset,
+            len,
+        } => splice(from.raw, from_offset, to.raw, to_offset, len),
+        Op::SendFile {
+            file,
+            offset,
+            socket,
+            len,
+        } => send_file(socket.raw, file.raw, offset, len).map(|sent| sent as i64),
+        _ => on_handle(op),
+    })
+}
+
+/// The flags of send(2) and recv(2). What a backend keeps track of itself (`all`) is not among
+/// them.
+pub(crate) fn message_flags(flags: MessageFlags) -> i32 {
+    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if flags.peek { libc::MSG_PEEK } else { 0 }
+}
+
+/// Reads, writes, and what is done to a whole file.
+fn on_handle(op: &Op) -> Result<i64, RawError> {
+    match *op {
+        Op::Read { fd, buf, offset } => {
+            let (pointer, len) = (buf.pointer.cast(), buf.len.min(MAX_TRANSFER));
+            if offset == Op::CURRENT {
+                // SAFETY: the operation lends the buffer for writing.
+                return retry(|| unsafe { libc::read(fd.raw, pointer, len) } as i64);
+            }
+            // SAFETY: the operation lends the buffer for writing.
+            retry(|| unsafe { libc::pread(fd.raw, pointer, len, offset as i64) } as i64)
+        }
+        Op::Write { fd, buf, offset } => {
+            let (pointer, len) = (buf.pointer.cast(), buf.len.min(MAX_TRANSFER));
+            if offset == Op::CURRENT {
+                // SAFETY: the operation lends the buffer for reading.
+                return retry(|| unsafe { libc::write(fd.raw, pointer, len) } as i64);
+            }
+            // SAFETY: the operation lends the buffer for reading.
+            retry(|| unsafe { libc::pwrite(fd.raw, pointer, len, offset as i64) } as i64)
+        }
+        Op::ReadVectored {
+            fd,
+            scratch,
+            offset,
+        } => {
+            let (buffers, count) = Scratch::buffers(scratch);
+            // SAFETY: the operation lends the buffers for writing.
+            retry(|| unsafe { libc::preadv(fd.raw, buffers, count as i32, offset as i64) } as i64)
+        }
+        Op::WriteVectored {
+            fd,
+            scratch,
+            offset,
+        } => {
+            let (buffers, count) = Scratch::buffers(scratch);
+            // SAFETY: the operation lends the buffers for reading.
+            retry(|| unsafe { libc::pwritev(fd.raw, buffers, count as i32, offset as i64) } as i64)
+        }
+        Op::Truncate { fd, len } => {
+            let len = i64::try_from(len).map_err(|_| libc::EFBIG)?;
+            // SAFETY: a call with numbers.
+            retry(|| unsafe { libc::ftruncate(fd.raw, len) }.into())
+        }
+        Op::Allocate {
+            fd,
+            offset,
+            len,
+            keep_size,
+        } => {
+            let mode = if keep_size {
+                libc::FALLOC_FL_KEEP_SIZE
+            } else {
+                0
+            };
+            let offset = i64::try_from(offset).map_err(|_| libc::EFBIG)?;
+            let len = i64::try_from(len).map_err(|_| libc::EFBIG)?;
+            // SAFETY: a call with numbers.
+            retry(|| unsafe { libc::fallocate(fd.raw, mode, offset, len) }.into())
+        }
+        Op::Sync {
+            fd,
+            data_only: true,
+        } => {
+            // SAFETY: a call with a number.
+            retry(|| unsafe { libc::fdatasync(fd.raw) }.into())
+        }
+        Op::Sync {
+            fd,
+            data_only: false,
+        } => {
+            // SAFETY: a call with a number.
+            retry(|| unsafe { libc::fsync(fd.raw) }.into())
+        }
+        // SAFETY: a call with numbers.
+        Op::Shutdown { fd, how } => {
+            retry(|| unsafe { libc::shutdown(fd.raw, shutdown_how(how)) }.into())
+        }
+        Op::Socket {
+            domain,
+            kind,
+            protocol,
+        } => {
+            let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+            // SAFETY: a call with numbers.
+            retry(|| unsafe { libc::socket(domain, kind, protocol) }.into())
+        }
+        Op::Connect { fd, scratch } => {
+            let (address, len) = Scratch::address(scratch);
+            // SAFETY: the address is initialised for its length. An interrupted connect goes on by
+            // itself (connect(2)), so it is not repeated.
+            check(unsafe { libc::connect(fd.raw, address, len) })
+        }
+        // SAFETY: a call with a number. It is never repeated: the descriptor is gone (close(2)).
+        Op::Close { fd } => match check(unsafe { libc::close(fd.raw) }) {
+            Err(libc::EINTR) => Ok(0),
+            result => result,
+        },
+        Op::Poll { fd, events } => poll_now(fd.raw, events).map(i64::from),
+        Op::ChildExit { pidfd } => match poll_now(pidfd, libc::POLLIN as u16)? {
+            0 => Err(libc::EAGAIN),
+            _ => Ok(0),
+        },
+        _ => Err(libc::ENOSYS),
+    }
+}
+
+pub(crate) fn shutdown_how(how: std::net::Shutdown) -> i32 {
+    match how {
+        std::net::Shutdown::Read => libc::SHUT_RD,
+        std::net::Shutdown::Write => libc::SHUT_WR,
+        std::net::Shutdown::Both => libc::SHUT_RDWR,
+    }
+}
+
+/// Which of `events` are there now, with errors and hang-ups (poll(2)); 0 for none.
+pub(crate) fn poll_now(fd: RawHandle, events: u16) -> Result<u16, RawError> {
+    let mut poll = libc::pollfd {
+        fd,
+        events: events as i16,
+        revents: 0,
+    };
+    // SAFETY: one valid entry.
+    retry(|| unsafe { libc::poll(&raw mut poll, 1, 0) }.into())?;
+    Ok(poll.revents as u16)
+}
+
+/// The error of a connect that has ended, if it failed (connect(2), `EINPROGRESS`).
+pub(crate) fn connect_result(fd: RawHandle) -> Result<(), RawError> {
+    let mut error = 0i32;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    let pointer = (&raw mut error).cast();
+    // SAFETY: the value is valid for writing, for the length that is given.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, pointer, &raw mut len) };
+    check(result)?;
+    if error == 0 { Ok(()) } else { Err(error) }
+}
+
+fn by_name(op: &Op) -> Result<i64, RawError> {
+    let at = libc::AT_FDCWD;
+    match *op {
+        Op::Open { path, flags, mode } => {
+            // SAFETY: the path ends with a zero.
+            retry(|| unsafe { libc::openat(at, path, flags, mode) }.into())
+        }
+        Op::Stat {
+            fd,
+            path,
+            follow,
+            stat,
+        } => {
+            let (at, path, flags) = stat_target(fd.map(|fd| fd.raw), path, follow);
+            let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+            // SAFETY: the path ends with a zero, and the operation lends the record for writing.
+            retry(|| unsafe { libc::statx(at, path, flags, mask, StatBuf::raw(stat)) }.into())
+        }
+        // SAFETY: the paths end with zeros.
+        Op::Rename { from, to } => retry(|| unsafe { libc::renameat(at, from, at, to) }.into()),
+        Op::Remove { path, dir } => {
+            let flags = if dir { libc::AT_REMOVEDIR } else { 0 };
+            // SAFETY: the path ends with a zero.
+            retry(|| unsafe { libc::unlinkat(at, path, flags) }.into())
+        }
+        // SAFETY: the path ends with a zero.
+        Op::CreateDir { path, mode } => retry(|| unsafe { libc::mkdirat(at, path, mode) }.into()),
+        Op::HardLink { from, to } => {
+            // SAFETY: the paths end with zeros.
+            retry(|| unsafe { libc::linkat(at, from, at, to, 0) }.into())
+        }
+        Op::SymbolicLink { target, link } => {
+            // SAFETY: the paths end with zeros.
+            retry(|| unsafe { libc::symlinkat(target, at, link) }.into())
+        }
+        _ => Err(libc::ENOSYS),
+    }
+}
+
+/// The first three arguments of statx(2).
+pub(crate) fn stat_target(
+    fd: Option<RawHandle>,
+    path: Option<super::RawPath>,
+    follow: bool,
+) -> (RawHandle, super::RawPath, i32) {
+    let no_follow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
+    match (fd, path) {
+        (_, Some(path)) => (libc::AT_FDCWD, path, no_follow),
+        (fd, None) => (fd.unwrap_or(-1), c"".as_ptr(), libc::AT_EMPTY_PATH),
+    }
+}
+
+fn splice(
+    from: RawHandle,
+    from_offset: u64,
+    to: RawHandle,
+    to_offset: u64,
+    len: u32,
+) -> Result<i64, RawError> {
+    let (mut from_at, mut to_at) = (from_offset as i64, to_offset as i64);
+    let none = std::ptr::null_mut();
+    let from_at = if from_offset == Op::CURRENT {
+        none
+    } else {
+        &raw mut from_at
+    };
+    let to_at = if to_offset == Op::CURRENT {
+        none
+    } else {
+        &raw mut to_at
+    };
+    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
+    // SAFETY: the offsets are null or lead to locals.
+    retry(|| unsafe { libc::splice(from, from_at, to, to_at, len as usize, flags) } as i64)
+}
+
+/// Sends once; the kernel may send less than asked for. 0 is the end of the file.
+pub(crate) fn send_file(
+    socket: RawHandle,
+    file: RawHandle,
+    offset: u64,
+    len: usize,
+) -> Result<usize, RawError> {
+    let mut at = i64::try_from(offset).map_err(|_| libc::EINVAL)?;
+    let len = len.min(MAX_TRANSFER);
+    // SAFETY: the offset leads to a local.
+    retry(|| unsafe { libc::sendfile(socket, file, &raw mut at, len) } as i64)
+        .map(|sent| sent as usize)
+}
+
+/// Receives one datagram into a pool's buffer, with its header. Returns the record's length.
+pub(crate) fn receive_record(fd: RawHandle, record: &mut [u8]) -> Result<usize, RawError> {
+    let mut address = super::RawAddress::empty();
+    let (head, payload) = record.split_at_mut(datagram::HEADER_LEN);
+    let mut buffer = libc::iovec {
+        iov_base: payload.as_mut_ptr().cast(),
+        iov_len: payload.len(),
+    };
+    // SAFETY: all zeros is a header without anything.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_name = (&raw mut address.storage).cast();
+    header.msg_namelen = super::RawAddress::CAPACITY;
+    header.msg_iov = &raw mut buffer;
+    header.msg_iovlen = 1;
+    // SAFETY: the header leads to locals and to the record.
+    let len = retry(|| unsafe { libc::recvmsg(fd, &raw mut header, libc::MSG_DONTWAIT) } as i64)?;
+    let name_len = (header.msg_namelen as usize).min(size_of_val(&address.storage));
+    let name: *const u8 = (&raw const address.storage).cast();
+    // SAFETY: the storage is initialised and at least that long.
+    let name = unsafe { std::slice::from_raw_parts(name, name_len) };
+    let truncated = header.msg_flags & libc::MSG_TRUNC != 0;
+    Ok(datagram::write_header(head, name, len as usize, truncated))
+}
+
+fn raw_error(error: &io::Error) -> RawError {
+    error.raw_os_error().unwrap_or(match error.kind() {
+        io::ErrorKind::InvalidInput => libc::EINVAL,
+        _ => libc::EIO,
+    })
+}
+
+fn read_dir(job: *mut ReadDirJob) -> Result<i64, RawError> {
+    // SAFETY: the operation lends its job to the thread that carries it out.
+    let job = unsafe { &mut *job };
+    for entry in std::fs::read_dir(&job.path).map_err(|error| raw_error(&error))? {
+        let entry = entry.map_err(|error| raw_error(&error))?;
+        let file_type = entry.file_type().ok().map(|kind| {
+            if kind.is_dir() {
+                FileType::Dir
+            } else if kind.is_file() {
+                FileType::File
+            } else if kind.is_symlink() {
+                FileType::Symlink
+            } else {
+                FileType::Other
+            }
+        });
+        job.entries.push(DirEntry {
+            name: entry.file_name(),
+            file_type,
+        });
+    }
+    Ok(job.entries.len() as i64)
+}
+
+fn copy_file(job: *mut CopyJob) -> Result<i64, RawError> {
+    // SAFETY: the operation lends its job to the thread that carries it out.
+    let job = unsafe { &*job };
+    std::fs::copy(&job.from, &job.to)
+        .map(|copied| copied as i64)
+        .map_err(|error| raw_error(&error))
+}
+
+fn resolve(job: *mut ResolveJob) -> Result<i64, RawError> {
+    // SAFETY: the operation lends its job to the thread that carries it out.
+    let job = unsafe { &mut *job };
+    let found = (job.host.as_str(), job.port)
+        .to_socket_addrs()
+        .map(Iterator::collect);
+    job.found = Some(found.and_then(|found: Vec<_>| match found.is_empty() {
+        true => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the host has no address",
+        )),
+        false => Ok(found),
+    }));
+    Ok(0)
+}
+
+/// Whether an errno says that the process or the system has no descriptor, or no memory for one.
+pub(crate) fn is_out_of_descriptors(error: RawError) -> bool {
+    matches!(
+        error,
+        libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
+    )
+}
+
+/// An event counter for waking from other threads (eventfd(2)).
+pub(crate) fn event_fd() -> Result<std::os::fd::OwnedFd, RawError> {
+    // SAFETY: a call with numbers.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        Err(last_error())
+    } else {
+        Ok(super::from_raw(fd))
+    }
+}
+
+/// Adds one to an event counter. It fails only when the counter is full, and then it is readable.
+pub(crate) fn signal_event(fd: RawHandle) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: eight initialised bytes.
+    unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+}

@@ -1,0 +1,23 @@
+//! Thin safe wrappers of the system: the only place, with the backends' rings and ports, that names
+//! `libc` or another binding.
+//!
+//! What each platform provides:
+//!
+//! | item | what it is |
+//! |---|---|
+//! | `RawHandle`, `OwnedHandle`, `BorrowedHandle`, `raw_of`, `into_raw`, `from_raw`, `borrow_raw`, `close` | the system's handles |
+//! | `RawError`, `error_from_raw` | error codes, positive, and their `io::Error` |
+//! | `Address`, `SocketKind` | socket addresses and kinds of every family that the platform has |
+//! | `Scratch` | the message header of an operation in flight: buffers, address, result flags |
+//! | `datagram` | how a datagram and its sender lie in a pool's buffer |
+//! | `Path`, `RawPath`, `OpenOptions`, `StatBuf` | names, options and metadata of files |
+//! | `PidFd` | a child process as something to wait for |
+//! | `Control`, `Reply` | calls that do not wait |
+//! | `RawEntry` | an operation that wharf does not know |
+//! | `call` | carrying out an operation by the ordinary system call |
+//! | `POLL_*` | the bits of readiness |
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub use linux::*;
