@@ -71,7 +71,7 @@ impl Plan {
         if self.count_syscalls {
             head.push("system calls/msg");
         }
-        let mut table = Table::new(&head);
+        let mut table = Table::new(1, &head);
         for &connections in &self.connections {
             let samples = self.run_rounds(connections)?;
             for (server, own) in samples.iter().enumerate() {

@@ -24,8 +24,6 @@ pub type Run = Box<dyn FnMut(u64) -> io::Result<(u64, Duration)>>;
 /// Says which contestant a traced child runs: `CONTEST/CONTESTANT`.
 const TRACED: &str = "WHARF_BENCH_TRACED";
 const TRACED_OPERATIONS: u64 = 4096;
-const ROUND: Duration = Duration::from_millis(20);
-const ROUNDS: usize = 25;
 
 /// A contestant: its name, and how to set it up.
 pub struct Contestant {
@@ -46,8 +44,27 @@ impl Contestant {
     }
 }
 
+/// How long to measure.
+#[derive(Clone, Copy)]
+struct Effort {
+    rounds: usize,
+    round: Duration,
+}
+
+/// What `cargo bench` asks for.
+const FULL: Effort = Effort {
+    rounds: 25,
+    round: Duration::from_millis(20),
+};
+/// What `cargo test --benches` asks for: that everything runs, no numbers.
+const TRIAL: Effort = Effort {
+    rounds: 1,
+    round: Duration::from_millis(1),
+};
+
 /// All contests of one bench program.
 pub struct Bench {
+    effort: Effort,
     filter: Option<String>,
     traced: Option<String>,
     table: Table,
@@ -58,17 +75,27 @@ impl Bench {
     #[must_use]
     pub fn from_env() -> Self {
         let filter = env::args().skip(1).find(|word| !word.starts_with('-'));
-        let table = Table::new(&[
-            "contest",
-            "contestant",
-            "ns/op, median",
-            "min",
-            "ratio, median",
-            "ratio of min",
-            "allocations/op",
-            "system calls/op",
-        ]);
+        // Cargo adds this word for `cargo bench` alone.
+        let effort = if env::args().any(|word| word == "--bench") {
+            FULL
+        } else {
+            TRIAL
+        };
+        let table = Table::new(
+            2,
+            &[
+                "contest",
+                "contestant",
+                "ns/op, median",
+                "min",
+                "ratio, median",
+                "ratio of min",
+                "allocations/op",
+                "system calls/op",
+            ],
+        );
         Self {
+            effort,
             filter,
             traced: env::var(TRACED).ok(),
             table,
@@ -91,8 +118,8 @@ impl Bench {
             return Ok(());
         }
         let (names, mut runs) = set_up(contestants)?;
-        let samples = run_rounds(&mut runs)?;
-        eprintln!("{title}: {ROUNDS} rounds");
+        let samples = run_rounds(&mut runs, self.effort)?;
+        eprintln!("{title}: {} rounds", self.effort.rounds);
         let first = &samples[0];
         for (number, name) in names.iter().enumerate() {
             let own = &samples[number];
@@ -137,17 +164,17 @@ fn set_up(contestants: Vec<Contestant>) -> io::Result<(Vec<String>, Vec<Run>)> {
 }
 
 /// The nanoseconds per operation of each contestant, by round.
-fn run_rounds(runs: &mut [Run]) -> io::Result<Vec<Vec<f64>>> {
+fn run_rounds(runs: &mut [Run], effort: Effort) -> io::Result<Vec<Vec<f64>>> {
     let mut sizes = Vec::new();
     for run in runs.iter_mut() {
         // Once to warm up, once to see how many operations fill a round.
         run(1024)?;
         let (operations, time) = run(4096)?;
         let each = time.as_secs_f64() / operations as f64;
-        sizes.push((ROUND.as_secs_f64() / each.max(1e-9)) as u64);
+        sizes.push((effort.round.as_secs_f64() / each.max(1e-9)) as u64);
     }
     let mut samples = vec![Vec::new(); runs.len()];
-    for round in 0..ROUNDS {
+    for round in 0..effort.rounds {
         for turn in 0..runs.len() {
             let number = (round + turn) % runs.len();
             let (operations, time) = runs[number](sizes[number])?;

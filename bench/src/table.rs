@@ -2,17 +2,19 @@
 
 use std::fmt;
 
-/// Rows of text under a head; the first column is aligned left, the others right.
+/// Rows of text under a head; columns of names are aligned left, columns of numbers right.
 #[derive(Clone, Debug)]
 pub struct Table {
+    names: usize,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with this head and no rows.
+    /// A table with this head and no rows; the first `names` columns are names.
     #[must_use]
-    pub fn new(head: &[&str]) -> Self {
+    pub fn new(names: usize, head: &[&str]) -> Self {
         Self {
+            names,
             rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()],
         }
     }
@@ -38,7 +40,7 @@ impl fmt::Display for Table {
         for (number, row) in self.rows.iter().enumerate() {
             for (column, &width) in widths.iter().enumerate() {
                 let text = cell(row, column);
-                if column == 0 {
+                if column < self.names {
                     write!(formatter, "| {text:<width$} ")?;
                 } else {
                     write!(formatter, "| {text:>width$} ")?;
@@ -48,7 +50,7 @@ impl fmt::Display for Table {
             if number == 0 {
                 for (column, &width) in widths.iter().enumerate() {
                     let dashes = "-".repeat(width + 1);
-                    let end = if column == 0 { '-' } else { ':' };
+                    let end = if column < self.names { '-' } else { ':' };
                     write!(formatter, "|{dashes}{end}")?;
                 }
                 writeln!(formatter, "|")?;
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn table_is_aligned() {
-        let mut table = Table::new(&["server", "us"]);
+        let mut table = Table::new(1, &["server", "us"]);
         table.row(vec!["bare".into(), "12.50".into()]);
         let expected = "\
 | server |    us |

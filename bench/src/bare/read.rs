@@ -121,6 +121,10 @@ pub struct RingReadLoop {
     name: FileName,
     blocks: Blocks,
     buffers: Vec<Vec<u8>>,
+    /// The block that each buffer waits for.
+    wanted: Vec<u64>,
+    /// The buffers that wait for none.
+    idle: Vec<usize>,
 }
 
 impl RingReadLoop {
@@ -136,12 +140,15 @@ impl RingReadLoop {
             ring.submitter().register_files(&[file.as_raw_fd()])?;
         }
         let buffers = vec![vec![0; BLOCK_BYTES]; DEPTH];
+        let (wanted, idle) = (vec![0; DEPTH], (0..DEPTH).collect());
         Ok(Self {
             ring,
             file,
             name,
             blocks: Blocks::default(),
             buffers,
+            wanted,
+            idle,
         })
     }
 
@@ -169,9 +176,8 @@ impl RingReadLoop {
         let name = self.name;
         let (mut submitter, mut submissions, mut completions) = self.ring.split();
         submitter.register_ring_fd()?;
-        let mut wanted = vec![0_u64; self.buffers.len()];
+        let (wanted, idle) = (&mut self.wanted, &mut self.idle);
         let (mut submitted, mut taken) = (0_u64, 0_u64);
-        let mut idle: Vec<usize> = (0..self.buffers.len()).collect();
         let start = Instant::now();
         while taken < operations {
             while submitted < operations {
