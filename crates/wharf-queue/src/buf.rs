@@ -359,6 +359,15 @@ pub(crate) struct RawBuf {
 }
 
 impl RawBuf {
+    /// What follows the first `count` bytes.
+    pub(crate) fn after(self, count: usize) -> RawBuf {
+        let count = count.min(self.len);
+        RawBuf {
+            pointer: self.pointer.wrapping_add(count),
+            len: self.len - count,
+        }
+    }
+
     pub(crate) fn new(bytes: &[u8]) -> RawBuf {
         RawBuf {
             pointer: bytes.as_ptr(),

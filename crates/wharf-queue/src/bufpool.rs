@@ -330,20 +330,31 @@ impl PoolCore {
         })
     }
 
-    /// Emulation: the room to receive into next. Nothing is taken until [`PoolCore::fill`].
-    pub(crate) fn next_room(&self) -> Option<(u16, NonNull<u8>, usize)> {
+    /// Emulation: lets `receive` fill the next room and takes what it says it has filled; nothing if
+    /// it fails or says none. `None` if there is no room.
+    pub(crate) fn receive<E>(
+        &self,
+        receive: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Option<Result<(usize, BufferRef), E>> {
         self.drain_returns();
         let (id, filled) = self.local(|local| {
             let id = *local.free.front()?;
             Some((id, local.entries[usize::from(id)].filled as usize))
         })?;
+        let room = self.memory.stride - filled;
         // SAFETY: a buffer on the list is not filled to its end.
-        let room = unsafe { self.memory.buffer(id).add(filled) };
-        Some((id, room, self.memory.stride - filled))
+        let begin = unsafe { self.memory.buffer(id).add(filled) };
+        // SAFETY: initialised when the pool was made, and nobody's until it is recorded below.
+        let region = unsafe { std::slice::from_raw_parts_mut(begin.as_ptr(), room) };
+        match receive(region) {
+            Ok(0) => Some(Ok((0, BufferRef::default()))),
+            Ok(len) => Some(Ok((len, self.fill(id, len.min(room))))),
+            Err(error) => Some(Err(error)),
+        }
     }
 
-    /// Emulation: `len` bytes were put into the room that [`PoolCore::next_room`] gave.
-    pub(crate) fn fill(&self, id: u16, len: usize) -> BufferRef {
+    /// Emulation: `len` bytes were put into the buffer that is first on the list.
+    fn fill(&self, id: u16, len: usize) -> BufferRef {
         let more = self.local(|local| {
             let filled = local.entries[usize::from(id)].filled as usize + len;
             let more = local.incremental && filled < self.memory.stride;
@@ -572,14 +583,22 @@ mod tests {
         Arc::new(PoolCore::new(memory, PoolKind::Stream, incremental, shared))
     }
 
+    fn receive(pool: &PoolCore, len: usize) -> Option<(usize, BufferRef)> {
+        let mut room = 0;
+        let received = pool.receive(|region| {
+            room = region.len();
+            Ok::<_, ()>(len)
+        });
+        received.map(|received| (room, received.expect("never fails").1))
+    }
+
     #[test]
     fn whole_buffers_are_retired_by_one_fill_and_come_back() {
         let pool = pool(2, 100, false);
-        let (id, _, room) = pool.next_room().expect("a fresh pool has room");
-        assert_eq!(room, 100);
-        assert_eq!(pool.fill(id, 10).offset, 0);
+        let (room, piece) = receive(&pool, 10).expect("a fresh pool has room");
+        assert_eq!((room, piece.offset), (100, 0));
         assert_eq!(pool.available(), 1);
-        pool.release_here(id);
+        pool.release_here(piece.id);
         assert_eq!(pool.available(), 2);
     }
 
@@ -587,30 +606,30 @@ mod tests {
     fn incremental_buffers_are_filled_to_their_end() {
         let pool = pool(1, 100, true);
         for piece in 0..10 {
-            let (id, _, room) = pool.next_room().expect("not full yet");
+            let (room, reference) = receive(&pool, 10).expect("not full yet");
             assert_eq!(room, 100 - piece * 10);
             assert_eq!(
-                pool.fill(id, 10),
+                reference,
                 BufferRef {
                     offset: piece as u32 * 10,
-                    id
+                    id: 0
                 }
             );
         }
-        assert!(pool.next_room().is_none());
+        assert!(receive(&pool, 10).is_none());
         for _ in 0..9 {
             pool.release_here(0);
             assert_eq!(pool.available(), 0);
         }
         pool.release_here(0);
-        assert_eq!(pool.next_room().map(|(_, _, room)| room), Some(100));
+        assert_eq!(receive(&pool, 1).map(|(room, _)| room), Some(100));
     }
 
     #[test]
     fn buffer_released_on_another_thread_comes_back() {
         let pool = pool(1, 100, false);
-        let (id, ..) = pool.next_room().expect("a fresh pool has room");
-        pool.fill(id, 1);
+        let (_, piece) = receive(&pool, 1).expect("a fresh pool has room");
+        let id = piece.id;
         pool.starve(Token::POSTED);
         assert_eq!(pool.next_to_feed(), None);
         assert!(pool.shared.park());

@@ -173,6 +173,7 @@ impl Drop for Inner {
 
 /// What the queue keeps for one handle.
 struct Entry {
+    kind: HandleKind,
     /// The first of the operations in flight on it, linked through the slots.
     first: u32,
     in_flight: u32,
@@ -186,8 +187,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn new() -> Entry {
+    fn new(kind: HandleKind) -> Entry {
         Entry {
+            kind,
             first: NONE,
             in_flight: 0,
             second: Vec::new(),
@@ -210,19 +212,23 @@ const FIRST_ACCEPT_PAUSE: Duration = Duration::from_millis(5);
 const LAST_ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 impl Handles {
-    pub(crate) fn insert(&self) -> u32 {
+    pub(crate) fn insert(&self, kind: HandleKind) -> u32 {
         let mut entries = self.entries.borrow_mut();
         if let Some(index) = self.free.borrow_mut().pop() {
-            entries[index as usize] = Entry::new();
+            entries[index as usize] = Entry::new(kind);
             return index;
         }
-        entries.push(Entry::new());
+        entries.push(Entry::new(kind));
         entries.len() as u32 - 1
     }
 
     pub(crate) fn remove(&self, index: u32) {
         debug_assert_eq!(self.entries.borrow()[index as usize].in_flight, 0);
         self.free.borrow_mut().push(index);
+    }
+
+    pub(crate) fn kind(&self, index: u32) -> HandleKind {
+        self.entries.borrow()[index as usize].kind
     }
 
     pub(crate) fn is_closing(&self, index: u32) -> bool {

@@ -324,7 +324,7 @@ impl Queue {
 
     /// Makes a handle of a descriptor that is the queue's already.
     pub(crate) fn adopt(&self, raw: sys::RawHandle, kind: HandleKind) -> Handle {
-        let index = self.core.ledger.handles.insert();
+        let index = self.core.ledger.handles.insert(kind);
         Handle::new(&self.core, raw, index, kind)
     }
 
@@ -379,6 +379,7 @@ impl Queue {
         let index = slots.alloc();
         slots.place(index, op, |op, slot| {
             slot.kind.set(O::KIND);
+            slot.route.set(route_of(op));
             slot.user_data.set(user_data);
             let lowered = op.lower(slot);
             slot.op.set(match lowered {
@@ -531,6 +532,16 @@ impl Queue {
     }
 }
 
+/// The kind by which an operation is routed to the backend or the pool.
+fn route_of<O: Operation>(op: &O) -> OpKind {
+    let on_file = || op.handles()[0].is_some_and(|handle| handle.kind() == HandleKind::File);
+    match O::KIND {
+        OpKind::Read if on_file() => OpKind::ReadAt,
+        OpKind::Write if on_file() => OpKind::WriteAt,
+        kind => kind,
+    }
+}
+
 impl Core {
     pub(crate) fn is_closing(&self, handle: u32) -> bool {
         self.ledger.handles.is_closing(handle)
@@ -582,7 +593,7 @@ impl Core {
                 }
             }
             Op::Accept { fd } | Op::AcceptMulti { fd } => self.start_accept(slot, fd),
-            op => match self.support[record.kind.get() as usize] {
+            op => match self.support[record.route.get() as usize] {
                 Support::Pool => self.pool.submit(slot, op),
                 _ => self.backend.borrow_mut().submit(&self.ledger, slot),
             },
@@ -611,11 +622,11 @@ impl Core {
         }
         let here = record.state.get() == State::Held
             || record.kind.get() == OpKind::Timer
-            || matches!(self.support[record.kind.get() as usize], Support::Pool)
+            || matches!(self.support[record.route.get() as usize], Support::Pool)
                 && self.pool.cancel(slot);
         if here {
             self.ledger.complete_cancelled(slot);
-        } else if !matches!(self.support[record.kind.get() as usize], Support::Pool) {
+        } else if !matches!(self.support[record.route.get() as usize], Support::Pool) {
             self.backend.borrow_mut().cancel(&self.ledger, slot);
         }
     }

@@ -155,7 +155,7 @@ impl<O: Operation> VTableOf<O> {
 }
 
 /// Payloads up to this size lie in the slot itself; larger ones in a block that the slot keeps.
-const INLINE_WORDS: usize = 14;
+const INLINE_WORDS: usize = 12;
 
 /// One in-flight record. All fields are cells: nobody ever forms a `&mut Slot`.
 #[repr(C, align(64))]
@@ -163,6 +163,9 @@ pub(crate) struct Slot {
     generation: Cell<u32>,
     pub(crate) state: Cell<State>,
     pub(crate) kind: Cell<OpKind>,
+    /// The kind by which it is routed: a read of a regular file at its own position goes the way of
+    /// a positional one.
+    pub(crate) route: Cell<OpKind>,
     pub(crate) cancel: Cell<CancelReason>,
     /// The backend links a chain natively: it starts and breaks it, not the queue.
     pub(crate) native_link: Cell<bool>,
@@ -219,6 +222,7 @@ impl Slot {
             generation: Cell::new(1),
             state: Cell::new(State::Free),
             kind: Cell::new(OpKind::Nop),
+            route: Cell::new(OpKind::Nop),
             cancel: Cell::new(CancelReason::None),
             native_link: Cell::new(false),
             abandoned: Cell::new(false),

@@ -1,63 +1,132 @@
-//! Skeleton.
+//! The epoll selector, and with it the epoll backend.
+//!
+//! Owns the epoll set, the event counter that wakes it and the timer that `arm` sets. Everything
+//! else is the emulation's.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
-use super::{Backend, BackendKind, BackendReport, Config, Sleep};
-use crate::bufpool::PoolCore;
-use crate::ledger::Ledger;
+use super::readiness::{Emulation, Event, Selector};
+use super::{BackendKind, BackendReport, Config, Sleep};
 use crate::notify::Wake;
-use crate::op::{OpKind, Support, Target};
-use crate::sys;
+use crate::sys::selector::{EpollSet, TimerFd};
+use crate::sys::{self, RawError, RawHandle};
 use crate::time::Moment;
 
-pub(crate) struct Epoll;
+/// The epoll backend.
+pub(crate) type Epoll = Emulation<EpollSelector>;
 
-pub(super) fn probe() -> BackendReport {
-    BackendReport {
-        kind: BackendKind::ALL[0],
-        available: false,
-        reason: String::new(),
-        features: Default::default(),
-    }
+const WAKE_KEY: u64 = u64::MAX;
+const TIMER_KEY: u64 = u64::MAX - 1;
+
+pub(crate) struct EpollSelector {
+    set: EpollSet,
+    wake: Option<Arc<OwnedFd>>,
+    timer: Option<TimerFd>,
 }
 
 impl Epoll {
-    pub(super) fn new(_: Config) -> io::Result<Epoll> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub(super) fn open(config: Config) -> io::Result<Epoll> {
+        Ok(Emulation::new(EpollSelector::new()?, config))
     }
 }
 
-impl Backend for Epoll {
-    fn support(&self, _: OpKind) -> Support {
-        unreachable!()
+fn explain(what: &str, error: RawError) -> io::Error {
+    let error = sys::error_from_raw(error);
+    io::Error::new(
+        error.kind(),
+        format!("epoll is not to be had: {what} failed: {error}"),
+    )
+}
+
+impl EpollSelector {
+    fn new() -> io::Result<EpollSelector> {
+        let set = EpollSet::new().map_err(|error| explain("epoll_create1", error))?;
+        Ok(EpollSelector {
+            set,
+            wake: None,
+            timer: None,
+        })
     }
-    fn submit(&mut self, _: &Ledger, _: u32) {}
-    fn submit_chain(&mut self, _: &Ledger, _: &[u32]) -> bool {
-        false
+}
+
+/// Tries whether a set can be made and woken.
+pub(super) fn probe() -> BackendReport {
+    let made = EpollSelector::new().and_then(|mut selector| selector.waker().map(drop));
+    let (available, reason) = match made {
+        Ok(()) => (true, "epoll and eventfd work".to_owned()),
+        Err(error) => (false, error.to_string()),
+    };
+    let features = BTreeMap::from([("eventfd", available), ("timerfd", TimerFd::new().is_ok())]);
+    BackendReport {
+        kind: BackendKind::Epoll,
+        available,
+        reason,
+        features,
     }
-    fn cancel(&mut self, _: &Ledger, _: u32) {}
-    fn wait(&mut self, _: &Ledger, _: Sleep) -> io::Result<()> {
+}
+
+/// The counter lives as long as any notifier, so that a late wake writes to no stranger.
+struct EventFd(Arc<OwnedFd>);
+
+impl Wake for EventFd {
+    fn wake(&self) {
+        sys::call::signal_event(self.0.as_raw_fd());
+    }
+}
+
+impl Selector for EpollSelector {
+    fn add(&mut self, raw: RawHandle, key: u64) -> Result<(), RawError> {
+        self.set.add(raw, key)
+    }
+
+    fn add_readable(&mut self, raw: RawHandle, key: u64) -> Result<(), RawError> {
+        self.set.add_readable(raw, key)
+    }
+
+    fn remove(&mut self, raw: RawHandle) {
+        self.set.remove(raw);
+    }
+
+    fn wait(&mut self, sleep: Sleep, events: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = match sleep {
+            Sleep::Not => Some(std::time::Duration::ZERO),
+            Sleep::For(duration) => Some(duration),
+            Sleep::Forever => None,
+        };
+        self.set
+            .wait(timeout, events)
+            .map_err(sys::error_from_raw)?;
+        // Edge-triggered, so that neither needs to be read: each write or expiry is a new edge.
+        events.retain(|event| event.key != WAKE_KEY && event.key != TIMER_KEY);
         Ok(())
     }
+
     fn waker(&mut self) -> io::Result<Box<dyn Wake>> {
-        unreachable!()
+        let event = sys::call::event_fd().map_err(|error| explain("eventfd", error))?;
+        let event = Arc::new(event);
+        self.set
+            .add_readable(event.as_raw_fd(), WAKE_KEY)
+            .map_err(|error| explain("epoll_ctl", error))?;
+        self.wake = Some(event.clone());
+        Ok(Box::new(EventFd(event)))
     }
-    fn forget(&mut self, _: &Ledger, _: Target) {}
-    fn register_pool(&mut self, _: &Ledger, _: &PoolCore, _: u32) -> io::Result<()> {
-        Ok(())
-    }
-    fn unregister_pool(&mut self, _: &Ledger, _: &PoolCore, _: u32) {}
-    fn control(&mut self, _: Option<Target>, _: sys::Control) -> io::Result<sys::Reply> {
-        unreachable!()
-    }
-    fn close(&mut self, _: sys::RawHandle) {}
-    fn now(&self) -> Moment {
-        unreachable!()
-    }
-    fn random(&mut self) -> u64 {
-        0
-    }
-    fn arm(&mut self, _: &Ledger, _: Option<Moment>) -> io::Result<sys::RawHandle> {
-        unreachable!()
+
+    fn arm(&mut self, deadline: Option<Moment>) -> io::Result<RawHandle> {
+        if self.timer.is_none() && deadline.is_some() {
+            let timer = TimerFd::new().map_err(sys::error_from_raw)?;
+            self.set
+                .add_readable(timer.raw(), TIMER_KEY)
+                .map_err(sys::error_from_raw)?;
+            self.timer = Some(timer);
+        }
+        if let Some(timer) = &self.timer {
+            timer
+                .set(deadline.map(Moment::as_nanos))
+                .map_err(sys::error_from_raw)?;
+        }
+        Ok(self.set.raw())
     }
 }

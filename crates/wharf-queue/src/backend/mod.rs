@@ -219,7 +219,7 @@ impl Imp {
                 uring::Uring::new(config).map(|uring| Imp::IoUring(Box::new(uring)))
             }
             BackendKind::Epoll => {
-                epoll::Epoll::new(config).map(|epoll| Imp::Epoll(Box::new(epoll)))
+                epoll::Epoll::open(config).map(|epoll| Imp::Epoll(Box::new(epoll)))
             }
         }
     }

@@ -333,6 +333,14 @@ pub(crate) fn send_file(
         .map(|sent| sent as usize)
 }
 
+/// Receives into `room`, without waiting.
+pub(crate) fn receive(fd: RawHandle, room: &mut [u8]) -> Result<usize, RawError> {
+    let (pointer, len) = (room.as_mut_ptr().cast(), room.len().min(MAX_TRANSFER));
+    // SAFETY: the room is valid for writing for its length.
+    retry(|| unsafe { libc::recv(fd, pointer, len, libc::MSG_DONTWAIT) } as i64)
+        .map(|len| len as usize)
+}
+
 /// Receives one datagram into a pool's buffer, with its header. Returns the record's length.
 pub(crate) fn receive_record(fd: RawHandle, record: &mut [u8]) -> Result<usize, RawError> {
     let mut address = super::RawAddress::empty();
@@ -429,6 +437,21 @@ pub(crate) fn event_fd() -> Result<std::os::fd::OwnedFd, RawError> {
     } else {
         Ok(super::from_raw(fd))
     }
+}
+
+/// Whether an errno says that a call would have to wait.
+pub(crate) fn would_block(error: RawError) -> bool {
+    error == libc::EAGAIN
+}
+
+/// Whether an errno says that a connect has begun and will end by itself.
+pub(crate) fn is_in_progress(error: RawError) -> bool {
+    error == libc::EINPROGRESS
+}
+
+/// Whether an errno of accept(2) is only about a client that has left again.
+pub(crate) fn client_left(error: RawError) -> bool {
+    matches!(error, libc::ECONNABORTED | libc::EPROTO)
 }
 
 /// Adds one to an event counter. It fails only when the counter is full, and then it is readable.

@@ -11,6 +11,7 @@ mod entry;
 mod file;
 mod process;
 mod scratch;
+pub(crate) mod selector;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
