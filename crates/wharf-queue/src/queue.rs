@@ -9,11 +9,12 @@
 
 mod builder;
 mod chain;
+mod core;
 
 pub use builder::Builder;
 pub use chain::Chain;
+pub(crate) use core::Core;
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -21,17 +22,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{Backend, BackendKind, Imp, Sleep};
+use crate::backend::{Backend, BackendKind};
 use crate::bufpool::{BufPool, BufPoolBuilder, PoolCore};
 use crate::completion::{Completions, Ready};
 use crate::error::SubmitError;
 use crate::handle::{Handle, HandleKind};
-use crate::ledger::{Followup, Ledger};
-use crate::notify::{Notifier, Posted, Shared};
+use crate::notify::{Notifier, Shared};
 use crate::op::{
     Deadline, Done, Op, OpKind, Operation, Prepare, Refusal, Submission, Support, Target,
 };
-use crate::pool::Pool;
 use crate::slot::{CancelReason, State, Token};
 use crate::stats::{Stats, count};
 use crate::sys::{self, Address};
@@ -48,18 +47,6 @@ pub struct Queue {
     core: Rc<Core>,
     /// The ring may only be entered by the thread that made it.
     not_send: PhantomData<*const ()>,
-}
-
-/// What the queue and its handles share.
-pub(crate) struct Core {
-    ledger: Ledger,
-    backend: RefCell<Imp>,
-    shared: Arc<Shared>,
-    pool: Pool,
-    support: [Support; OpKind::ALL.len()],
-    max_in_flight: usize,
-    teardown_timeout: Duration,
-    reason: String,
 }
 
 impl Queue {
@@ -539,359 +526,6 @@ fn route_of<O: Operation>(op: &O) -> OpKind {
         OpKind::Read if on_file() => OpKind::ReadAt,
         OpKind::Write if on_file() => OpKind::WriteAt,
         kind => kind,
-    }
-}
-
-impl Core {
-    pub(crate) fn is_closing(&self, handle: u32) -> bool {
-        self.ledger.handles.is_closing(handle)
-    }
-
-    pub(crate) fn control(&self, target: Target, control: sys::Control) -> io::Result<sys::Reply> {
-        self.backend.borrow_mut().control(Some(target), control)
-    }
-
-    /// The last reference to a handle is gone.
-    pub(crate) fn release(&self, index: u32, raw: sys::RawHandle, open: bool) {
-        if open {
-            let mut backend = self.backend.borrow_mut();
-            backend.forget(&self.ledger, Target { raw, index });
-            backend.close(raw);
-        }
-        self.ledger.handles.remove(index);
-    }
-
-    fn set_deadline(&self, slot: u32, deadline: Moment) {
-        if deadline != Moment::NEVER {
-            self.ledger
-                .timers
-                .borrow_mut()
-                .insert(&self.ledger.slots, slot, deadline);
-        }
-    }
-
-    /// Starts a HELD operation.
-    #[inline]
-    fn start(&self, slot: u32) {
-        let record = self.ledger.slots.get(slot);
-        record.state.set(State::InFlight);
-        match record.op.get() {
-            Op::Known { result } => self.ledger.complete(slot, result),
-            Op::Timer { due } => {
-                let due = match due {
-                    Deadline::None => Moment::NEVER,
-                    Deadline::After(duration) => self.backend.borrow().now() + duration,
-                    Deadline::At(moment) => moment,
-                };
-                self.set_deadline(slot, due);
-            }
-            Op::Close { fd } => {
-                if self.ledger.handles.begin_close(fd.index, slot) {
-                    self.backend.borrow_mut().submit(&self.ledger, slot);
-                } else {
-                    self.cancel_all(fd.index);
-                }
-            }
-            Op::Accept { fd } | Op::AcceptMulti { fd } => self.start_accept(slot, fd),
-            op => match self.support[record.route.get() as usize] {
-                Support::Pool => self.pool.submit(slot, op),
-                _ => self.backend.borrow_mut().submit(&self.ledger, slot),
-            },
-        }
-    }
-
-    /// Starts an accept, unless the listener rests because descriptors had run out.
-    fn start_accept(&self, slot: u32, fd: Target) {
-        let after = self.ledger.handles.accept_after(fd.index);
-        let mut backend = self.backend.borrow_mut();
-        if after > Moment::from_nanos(0) && after > backend.now() {
-            self.ledger.delay(slot, after);
-        } else {
-            backend.submit(&self.ledger, slot);
-        }
-    }
-
-    /// Asks an operation that is not completed to end.
-    fn cancel(&self, slot: u32, reason: CancelReason) {
-        let record = self.ledger.slots.get(slot);
-        if record.kind.get() == OpKind::Close {
-            return;
-        }
-        if record.cancel.get() == CancelReason::None {
-            record.cancel.set(reason);
-        }
-        let here = record.state.get() == State::Held
-            || record.kind.get() == OpKind::Timer
-            || matches!(self.support[record.route.get() as usize], Support::Pool)
-                && self.pool.cancel(slot);
-        if here {
-            self.ledger.complete_cancelled(slot);
-        } else if !matches!(self.support[record.route.get() as usize], Support::Pool) {
-            self.backend.borrow_mut().cancel(&self.ledger, slot);
-        }
-    }
-
-    fn cancel_all(&self, handle: u32) -> usize {
-        let mut in_flight = Vec::new();
-        self.ledger
-            .handles
-            .in_flight(&self.ledger.slots, handle, &mut in_flight);
-        for &slot in &in_flight {
-            // An earlier cancel may have ended a later one: a chain on one handle.
-            let state = self.ledger.slots.get(slot).state.get();
-            if matches!(state, State::Held | State::InFlight) {
-                self.cancel(slot, CancelReason::Request);
-            }
-        }
-        in_flight.len()
-    }
-
-    /// Carries out what completions have set in motion, until nothing more follows.
-    #[inline]
-    fn run_followups(&self) {
-        loop {
-            let Some(followup) = self.ledger.followups.borrow_mut().pop() else {
-                return;
-            };
-            match followup {
-                Followup::Close(slot) => self.backend.borrow_mut().submit(&self.ledger, slot),
-                Followup::Chain { token, go_on } => {
-                    let slot = token.index() as u32;
-                    let held = self.ledger.slots.lookup(token).map(|slot| slot.state.get());
-                    match held {
-                        Some(State::Held) if go_on => self.start(slot),
-                        Some(State::Held) => self.ledger.complete_cancelled(slot),
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// One turn: sleeps if nothing is ready. Returns whether it was notified.
-    fn turn(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        let until = match timeout {
-            None => Moment::NEVER,
-            Some(Duration::ZERO) => Moment::from_nanos(0),
-            Some(timeout) => self.backend.borrow().now() + timeout,
-        };
-        loop {
-            self.collect();
-            let parked = self.shared.park();
-            let idle = parked && self.ledger.ready.borrow().is_empty() && !self.shared.has_posted();
-            let sleep = if idle {
-                self.sleep_until(until)
-            } else {
-                Sleep::Not
-            };
-            let waited = self.backend.borrow_mut().wait(&self.ledger, sleep);
-            self.shared.unpark();
-            waited?;
-            self.collect();
-            self.expire();
-            let notified = self.shared.take_notified();
-            if notified || !self.ledger.ready.borrow().is_empty() {
-                return Ok(notified);
-            }
-            if until == Moment::from_nanos(0)
-                || until != Moment::NEVER && self.backend.borrow().now() >= until
-            {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// How long to sleep: until the caller's time is up or something is due.
-    fn sleep_until(&self, until: Moment) -> Sleep {
-        let due = self.next_due().unwrap_or(Moment::NEVER).min(until);
-        if due == Moment::NEVER {
-            return Sleep::Forever;
-        }
-        if due == Moment::from_nanos(0) {
-            return Sleep::Not;
-        }
-        match due.saturating_duration_since(self.backend.borrow().now()) {
-            Duration::ZERO => Sleep::Not,
-            duration => Sleep::For(duration),
-        }
-    }
-
-    /// When something is due next that the kernel does not know of.
-    fn next_due(&self) -> Option<Moment> {
-        let timer = self.ledger.timers.borrow().next_deadline();
-        let delayed = self
-            .ledger
-            .delayed
-            .borrow()
-            .iter()
-            .map(|delayed| delayed.due)
-            .min();
-        [timer, delayed].into_iter().flatten().min()
-    }
-
-    /// Takes in what other threads brought, and starts what has waited for it.
-    #[inline]
-    fn collect(&self) {
-        while let Some(posted) = self.shared.pop() {
-            match posted {
-                Posted::User { user_data, value } => {
-                    self.ledger.ready.borrow_mut().push_back(Ready {
-                        token: Token::POSTED,
-                        user_data,
-                        result: value,
-                        flags: 0,
-                        buffer: Default::default(),
-                        kind: OpKind::Nop,
-                    });
-                }
-                Posted::Pool { slot, result } => self.ledger.complete(slot, result),
-            }
-        }
-        self.feed_pools();
-        self.run_followups();
-    }
-
-    /// Lets multishot receives go on whose pools have buffers again, and lets go of pools that
-    /// nobody else holds any more.
-    fn feed_pools(&self) {
-        let count = self.ledger.pools.borrow().len();
-        for index in 0..count {
-            let Some(pool) = self.ledger.pools.borrow()[index].clone() else {
-                continue;
-            };
-            // One reference is the ledger's, one is ours.
-            if Arc::strong_count(&pool) == 2 {
-                self.backend
-                    .borrow_mut()
-                    .unregister_pool(&self.ledger, &pool, index as u32);
-                self.ledger.pools.borrow_mut()[index] = None;
-                continue;
-            }
-            // Those that starve again at once must not keep the loop here.
-            let mut budget = pool.available();
-            while pool.is_starving() && budget > 0 {
-                budget -= 1;
-                let Some(token) = pool.next_to_feed() else {
-                    break;
-                };
-                self.restart(token);
-            }
-        }
-    }
-
-    /// Starts an operation again that was put to rest, if it has not been cancelled since.
-    fn restart(&self, token: Token) {
-        let resting = self.ledger.slots.lookup(token).map(|slot| slot.state.get());
-        if resting == Some(State::Held) {
-            self.start(token.index() as u32);
-        }
-    }
-
-    /// Ends what is due: timers complete, operations past their deadline are cancelled, those that
-    /// rested are started. This comes after the backend has reported, so that an operation that
-    /// has completed by then wins over its deadline (race R7).
-    fn expire(&self) {
-        if self.next_due().is_none() {
-            return;
-        }
-        let now = self.backend.borrow().now();
-        loop {
-            let expired = self
-                .ledger
-                .timers
-                .borrow_mut()
-                .pop_expired(&self.ledger.slots, now);
-            let Some(slot) = expired else { break };
-            if self.ledger.slots.get(slot).kind.get() == OpKind::Timer {
-                self.ledger.complete(slot, 0);
-            } else {
-                self.cancel(slot, CancelReason::Deadline);
-            }
-        }
-        loop {
-            let mut delayed = self.ledger.delayed.borrow_mut();
-            let Some(position) = delayed.iter().position(|delayed| delayed.due <= now) else {
-                break;
-            };
-            let token = delayed.swap_remove(position).token;
-            drop(delayed);
-            self.restart(token);
-        }
-        self.run_followups();
-    }
-
-    fn arm(&self) -> io::Result<sys::RawHandle> {
-        self.collect();
-        let parked = self.shared.park();
-        let now = Moment::from_nanos(0);
-        let mut due = self.next_due();
-        self.backend.borrow_mut().wait(&self.ledger, Sleep::Not)?;
-        self.run_followups();
-        if !parked || !self.ledger.ready.borrow().is_empty() || self.shared.has_posted() {
-            due = Some(now);
-        }
-        self.backend.borrow_mut().arm(&self.ledger, due)
-    }
-
-    fn stats(&self) -> Stats {
-        let counters = &self.ledger.counters;
-        let pools = self.ledger.pools.borrow();
-        let pools = || pools.iter().flatten();
-        Stats {
-            in_flight: counters.submitted.get() - counters.completed.get(),
-            submitted: counters.submitted.get(),
-            completed: counters.completed.get(),
-            items: counters.items.get(),
-            cancelled: counters.cancelled.get(),
-            system_calls: counters.system_calls.get(),
-            ring_overflows: counters.ring_overflows.get(),
-            pool_starved: counters.pool_starved.get(),
-            blocking_queued: self.pool.queued() as u64,
-            blocking_threads: self.pool.threads() as u64,
-            pool_buffers: pools().map(|pool| u64::from(pool.count())).sum(),
-            pool_available: pools().map(|pool| u64::from(pool.available())).sum(),
-        }
-    }
-
-    /// Cancels everything and reaps until nothing is in flight, or the time is up. Returns how many
-    /// operations are left.
-    fn reap_all(&self) -> usize {
-        let live: Vec<_> = self
-            .ledger
-            .slots
-            .iter_live()
-            .map(|(index, _)| index)
-            .collect();
-        for slot in live {
-            let state = self.ledger.slots.get(slot).state.get();
-            if matches!(state, State::Held | State::InFlight) {
-                self.cancel(slot, CancelReason::Request);
-            }
-        }
-        self.run_followups();
-        let until = self.backend.borrow().now() + self.teardown_timeout;
-        loop {
-            let counters = &self.ledger.counters;
-            let left = counters.submitted.get() - counters.completed.get();
-            if left == 0 || self.backend.borrow().now() >= until {
-                return left as usize;
-            }
-            let remaining = until.saturating_duration_since(self.backend.borrow().now());
-            // What is ready stays on its list; only what is not yet ready is waited for.
-            self.collect();
-            let parked = self.shared.park();
-            let sleep = if parked && !self.shared.has_posted() {
-                Sleep::For(remaining)
-            } else {
-                Sleep::Not
-            };
-            let waited = self.backend.borrow_mut().wait(&self.ledger, sleep);
-            self.shared.unpark();
-            self.collect();
-            if waited.is_err() {
-                return left as usize;
-            }
-        }
     }
 }
 

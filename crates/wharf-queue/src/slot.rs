@@ -267,10 +267,6 @@ impl Slot {
         pointer
     }
 
-    pub(crate) fn generation(&self) -> u32 {
-        self.generation.get()
-    }
-
     /// Forgets the payload's type and gives what would take its result and drop it.
     pub(crate) fn discard_fn(&self) -> fn(&Queue, &crate::completion::Ready) {
         self.vtable

@@ -18,8 +18,11 @@
 //! a short receive on a stream the rest has been taken, and the next byte makes a new edge
 //! (epoll(7), question 9); but not if the peer's end came before: that edge has been had.
 
+mod parking;
+
 use std::io;
 
+use self::parking::{Direction, HandleState};
 use super::{Backend, Config, Sleep};
 use crate::bufpool::PoolCore;
 use crate::completion::{BufferRef, Ready};
@@ -56,12 +59,6 @@ const TURN: usize = 32;
 /// How many turns may pass without a look at the selector while results are ready.
 const TURNS_WITHOUT_LOOK: u32 = 32;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Direction {
-    Read,
-    Write,
-}
-
 /// What came of a try.
 enum Tried {
     /// It was reported; the slot is not ours any more.
@@ -72,98 +69,6 @@ enum Tried {
     Again(Direction),
     /// It waits for any event on the handle.
     Watch,
-}
-
-/// A doubly linked list of slots, through the slots.
-#[derive(Clone, Copy)]
-struct List {
-    first: u32,
-    last: u32,
-}
-
-impl List {
-    const EMPTY: List = List {
-        first: NONE,
-        last: NONE,
-    };
-
-    fn push_back(&mut self, ledger: &Ledger, slot: u32) {
-        let record = ledger.slots.get(slot);
-        record.list_previous.set(self.last);
-        record.list_next.set(NONE);
-        match self.last {
-            NONE => self.first = slot,
-            last => ledger.slots.get(last).list_next.set(slot),
-        }
-        self.last = slot;
-    }
-
-    fn remove(&mut self, ledger: &Ledger, slot: u32) {
-        let record = ledger.slots.get(slot);
-        let (previous, next) = (
-            record.list_previous.replace(NONE),
-            record.list_next.replace(NONE),
-        );
-        match previous {
-            NONE => self.first = next,
-            previous => ledger.slots.get(previous).list_next.set(next),
-        }
-        match next {
-            NONE => self.last = previous,
-            next => ledger.slots.get(next).list_previous.set(previous),
-        }
-    }
-}
-
-/// What is known of a handle.
-#[derive(Clone)]
-struct HandleState {
-    registered: bool,
-    readable: bool,
-    writable: bool,
-    /// An event has said that the peer's side is at its end: no further edge will come for that.
-    closed: bool,
-    /// Its bytes are a stream, so that a short receive means that there is no more.
-    stream: bool,
-    /// It is on the list of handles to look at.
-    due: bool,
-    /// Part of the key; raised when the handle is forgotten, so that events that were under way
-    /// for it do not reach the next handle in its place.
-    epoch: u32,
-    readers: List,
-    writers: List,
-    watchers: Vec<u32>,
-}
-
-impl HandleState {
-    fn new(epoch: u32) -> HandleState {
-        HandleState {
-            registered: false,
-            readable: true,
-            writable: true,
-            closed: false,
-            stream: false,
-            due: false,
-            epoch,
-            readers: List::EMPTY,
-            writers: List::EMPTY,
-            watchers: Vec::new(),
-        }
-    }
-
-    fn list(&mut self, direction: Direction) -> &mut List {
-        match direction {
-            Direction::Read => &mut self.readers,
-            Direction::Write => &mut self.writers,
-        }
-    }
-
-    fn ready(&mut self, direction: Direction) -> &mut bool {
-        match direction {
-            Direction::Read => &mut self.readable,
-            Direction::Write => &mut self.writable,
-        }
-    }
 }
 
 /// Where a parked slot waits, as noted in its `backend_word`: a direction on a handle (in

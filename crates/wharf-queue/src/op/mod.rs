@@ -8,6 +8,7 @@
 //! case. No backend compiles until it has decided what to do with the new variant.
 
 mod file;
+mod positional;
 mod socket;
 mod stream;
 mod system;
@@ -17,15 +18,16 @@ pub use file::{
     Rename, Stat, SymbolicLink, Sync, Truncate,
 };
 pub(crate) use file::{CopyJob, ReadDirJob};
+pub use positional::{Read, ReadAt, ReadVectoredAt, Write, WriteAt, WriteVectoredAt};
 pub use socket::{
     Accept, AcceptMulti, Close, Connect, Interest, Poll, Readiness, Shutdown, Socket,
 };
 pub use stream::{
-    Datagram, PoolDatagram, Read, ReadAt, ReadVectoredAt, Recv, RecvFrom, RecvFromMulti, RecvMulti,
-    RecvVectored, Send, SendFile, SendTo, SendVectored, Splice, Write, WriteAt, WriteVectoredAt,
+    Datagram, PoolDatagram, Recv, RecvFrom, RecvFromMulti, RecvMulti, RecvVectored, Send, SendFile,
+    SendTo, SendVectored, Splice,
 };
-pub(crate) use system::ResolveJob;
 pub use system::{Blocking, ChildExit, Nop, Resolve, Timer};
+pub(crate) use system::{BlockingFn, ResolveJob};
 
 use std::time::Duration;
 
@@ -296,7 +298,7 @@ pub(crate) enum Op {
     },
     /// Calls `run` with `payload`, on a thread of the pool.
     Blocking {
-        run: unsafe fn(*mut u8),
+        run: BlockingFn,
         payload: *mut u8,
     },
     /// Offsets are [`Op::CURRENT`] for pipes and for a file's own position.

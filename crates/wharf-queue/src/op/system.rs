@@ -111,6 +111,9 @@ enum BlockingState<F, T> {
     Taken,
 }
 
+/// Runs the closure of a `Blocking` that lies where the pointer leads; see `Blocking::run`.
+pub(crate) type BlockingFn = unsafe fn(*mut u8);
+
 impl<F, T> Blocking<F, T>
 where
     F: FnOnce() -> T + Send + 'static,

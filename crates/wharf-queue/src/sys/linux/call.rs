@@ -178,8 +178,8 @@ fn on_handle(op: &Op) -> Result<i64, RawError> {
             // SAFETY: a call with a number.
             retry(|| unsafe { libc::fsync(fd.raw) }.into())
         }
-        // SAFETY: a call with numbers.
         Op::Shutdown { fd, how } => {
+            // SAFETY: a call with numbers.
             retry(|| unsafe { libc::shutdown(fd.raw, shutdown_how(how)) }.into())
         }
         Op::Socket {

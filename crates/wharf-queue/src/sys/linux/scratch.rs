@@ -183,10 +183,8 @@ mod tests {
         let (pointer, count) = Scratch::buffers(this.as_ptr());
         assert_eq!(count, 1);
         // SAFETY: there is one buffer, as was just seen.
-        assert_eq!(
-            unsafe { (*pointer).iov_base },
-            second.as_ptr().cast_mut().cast()
-        );
+        let base = unsafe { (*pointer).iov_base };
+        assert_eq!(base, second.as_ptr().cast_mut().cast());
         assert_eq!(Scratch::advance(this.as_ptr(), 7), 0);
     }
 }

@@ -1,0 +1,104 @@
+//! Where operations wait for readiness: what is known of a handle, and the lists of those parked.
+//!
+//! Owns the links, which lie in the slots. It makes no call and decides nothing.
+
+use crate::ledger::Ledger;
+use crate::slot::NONE;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Direction {
+    Read,
+    Write,
+}
+
+/// A doubly linked list of slots, through the slots.
+#[derive(Clone, Copy)]
+pub(super) struct List {
+    pub(super) first: u32,
+    pub(super) last: u32,
+}
+
+impl List {
+    pub(super) const EMPTY: List = List {
+        first: NONE,
+        last: NONE,
+    };
+
+    pub(super) fn push_back(&mut self, ledger: &Ledger, slot: u32) {
+        let record = ledger.slots.get(slot);
+        record.list_previous.set(self.last);
+        record.list_next.set(NONE);
+        match self.last {
+            NONE => self.first = slot,
+            last => ledger.slots.get(last).list_next.set(slot),
+        }
+        self.last = slot;
+    }
+
+    pub(super) fn remove(&mut self, ledger: &Ledger, slot: u32) {
+        let record = ledger.slots.get(slot);
+        let (previous, next) = (
+            record.list_previous.replace(NONE),
+            record.list_next.replace(NONE),
+        );
+        match previous {
+            NONE => self.first = next,
+            previous => ledger.slots.get(previous).list_next.set(next),
+        }
+        match next {
+            NONE => self.last = previous,
+            next => ledger.slots.get(next).list_previous.set(previous),
+        }
+    }
+}
+
+/// What is known of a handle.
+#[derive(Clone)]
+pub(super) struct HandleState {
+    pub(super) registered: bool,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// An event has said that the peer's side is at its end: no further edge will come for that.
+    pub(super) closed: bool,
+    /// Its bytes are a stream, so that a short receive means that there is no more.
+    pub(super) stream: bool,
+    /// It is on the list of handles to look at.
+    pub(super) due: bool,
+    /// Part of the key; raised when the handle is forgotten, so that events that were under way
+    /// for it do not reach the next handle in its place.
+    pub(super) epoch: u32,
+    pub(super) readers: List,
+    pub(super) writers: List,
+    pub(super) watchers: Vec<u32>,
+}
+
+impl HandleState {
+    pub(super) fn new(epoch: u32) -> HandleState {
+        HandleState {
+            registered: false,
+            readable: true,
+            writable: true,
+            closed: false,
+            stream: false,
+            due: false,
+            epoch,
+            readers: List::EMPTY,
+            writers: List::EMPTY,
+            watchers: Vec::new(),
+        }
+    }
+
+    pub(super) fn list(&mut self, direction: Direction) -> &mut List {
+        match direction {
+            Direction::Read => &mut self.readers,
+            Direction::Write => &mut self.writers,
+        }
+    }
+
+    pub(super) fn ready(&mut self, direction: Direction) -> &mut bool {
+        match direction {
+            Direction::Read => &mut self.readable,
+            Direction::Write => &mut self.writable,
+        }
+    }
+}
