@@ -101,6 +101,11 @@ impl Shared {
         !self.inbox.is_empty()
     }
 
+    /// Whether `notify` was called since `take_notified` last was.
+    pub(crate) fn has_notified(&self) -> bool {
+        self.notified.load(Ordering::Acquire)
+    }
+
     /// Whether `notify` was called since the last time this was asked.
     pub(crate) fn take_notified(&self) -> bool {
         self.notified.load(Ordering::Acquire) && self.notified.swap(false, Ordering::AcqRel)

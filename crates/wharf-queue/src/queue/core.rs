@@ -4,6 +4,7 @@
 //! expire. It does not know the types of operations; `queue` makes their results.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -310,15 +311,20 @@ impl Core {
     }
 
     pub(super) fn arm(&self) -> io::Result<sys::RawHandle> {
+        // An earlier `arm` may not have been followed by a wait.
+        self.shared.unpark();
+        self.backend.borrow_mut().wait(&self.ledger, Sleep::Not)?;
         self.collect();
         let parked = self.shared.park();
-        let now = Moment::from_nanos(0);
-        let mut due = self.next_due();
-        self.backend.borrow_mut().wait(&self.ledger, Sleep::Not)?;
-        self.run_followups();
-        if !parked || !self.ledger.ready.borrow().is_empty() || self.shared.has_posted() {
-            due = Some(now);
-        }
+        let waiting = !parked
+            || !self.ledger.ready.borrow().is_empty()
+            || self.shared.has_posted()
+            || self.shared.has_notified();
+        let due = if waiting {
+            Some(Moment::from_nanos(0))
+        } else {
+            self.next_due()
+        };
         self.backend.borrow_mut().arm(&self.ledger, due)
     }
 
@@ -359,18 +365,20 @@ impl Core {
         }
         self.run_followups();
         let until = self.backend.borrow().now() + self.teardown_timeout;
-        loop {
+        // Results that are ready are put aside: with them on the list a backend would not sleep.
+        let mut ready = VecDeque::new();
+        let left = loop {
+            ready.append(&mut self.ledger.ready.borrow_mut());
             let counters = &self.ledger.counters;
             let left = counters.submitted.get() - counters.completed.get();
-            if left == 0 || self.backend.borrow().now() >= until {
-                return left as usize;
+            let now = self.backend.borrow().now();
+            if left == 0 || now >= until {
+                break left;
             }
-            let remaining = until.saturating_duration_since(self.backend.borrow().now());
-            // What is ready stays on its list; only what is not yet ready is waited for.
             self.collect();
             let parked = self.shared.park();
             let sleep = if parked && !self.shared.has_posted() {
-                Sleep::For(remaining)
+                Sleep::For(until.saturating_duration_since(now))
             } else {
                 Sleep::Not
             };
@@ -378,8 +386,10 @@ impl Core {
             self.shared.unpark();
             self.collect();
             if waited.is_err() {
-                return left as usize;
+                break left;
             }
-        }
+        };
+        self.ledger.ready.borrow_mut().append(&mut ready);
+        left as usize
     }
 }
