@@ -39,7 +39,7 @@ impl<T> Outcome<T> {
     ///
     /// # Errors
     /// The system's error as it is; a time-out as [`io::ErrorKind::TimedOut`]; a cancel as
-    /// [`io::ErrorKind::Other`] with [`Cancelled`](crate::Cancelled) inside, so that it is never
+    /// [`io::ErrorKind::Other`] with [`Cancelled`] inside, so that it is never
     /// mistaken for a time-out or for an interrupted call that ought to be repeated.
     pub fn into_result(self) -> io::Result<T> {
         match self {

@@ -372,7 +372,7 @@ pub enum Support {
     Unsupported(&'static str),
 }
 
-/// A typed operation that a [`Queue`](crate::Queue) takes: what to do, and everything lent for it.
+/// A typed operation that a [`Queue`] takes: what to do, and everything lent for it.
 ///
 /// The implementors are the builders in [`op`](crate::op). The set is closed; to make a system
 /// call that wharf does not know, see [`os::linux::RawEntry`](crate::os::linux::RawEntry).

@@ -142,7 +142,7 @@ impl Operation for Connect {
     }
 }
 
-/// Makes a socket. [`Queue::socket`] makes one at once and without a completion.
+/// Makes a socket. [`Queue::socket`](crate::Queue::socket) makes one at once and without a completion.
 ///
 /// Gives `Outcome<Handle>`; a cancelled or dropped one leaves no descriptor open.
 ///
