@@ -265,10 +265,6 @@ impl PoolCore {
         self.memory.stride as u32
     }
 
-    pub(crate) fn kind(&self) -> PoolKind {
-        self.kind
-    }
-
     pub(crate) fn is_incremental(&self) -> bool {
         self.local(|local| local.incremental)
     }

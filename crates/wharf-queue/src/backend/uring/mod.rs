@@ -1,63 +1,761 @@
-//! Skeleton.
+//! The io_uring backend.
+//!
+//! Owns the ring, what waits for room in it, and the meaning of its completion entries. Entries
+//! are made in `prep`, buffer rings in `bufring`, and `probe` finds out whether there is a ring at
+//! all. It holds no operation: an entry's user_data is the token of a slot, index and generation.
+//!
+//! An operation takes one entry, or several one after the other: a send that must send all, a
+//! receive that is armed again, an operation that came back with `EAGAIN` and waits for readiness.
+//! What it has done by then is in its slot (`transferred`).
+//!
+//! Sources: io_uring_setup(2), io_uring_enter(2), io_uring_register(2), io_uring_cancelation(7).
 
+#![expect(unsafe_code)]
+// UNSAFETY: entries are pushed whose pointers lead into slots; custody keeps those in place.
+
+mod bufring;
+mod prep;
+mod probe;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
-use super::{Backend, BackendKind, BackendReport, Config, Sleep};
+use io_uring::squeue::{self, Flags};
+use io_uring::{IoUring, cqueue, opcode, types};
+
+use self::bufring::BufRing;
+pub(super) use self::probe::probe;
+use super::{Backend, Config, Sleep};
 use crate::bufpool::PoolCore;
+use crate::completion::{BufferRef, Ready};
 use crate::ledger::Ledger;
 use crate::notify::Wake;
-use crate::op::{OpKind, Support, Target};
-use crate::sys;
+use crate::op::{Op, OpKind, Support, Target};
+use crate::slot::{CancelReason, State, Token};
+use crate::stats::count;
+use crate::sys::{self, RawError, RawHandle, call};
 use crate::time::Moment;
 
-pub(crate) struct Uring;
+/// user_data of the poll on the event counter, and of the timer that `arm` sets.
+const WAKE: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
+const TIMER_REMOVED: u64 = u64::MAX - 2;
+/// Added to the token of an operation: the answer to its cancel. Indices do not reach this bit.
+const CANCEL: u64 = 1 << 31;
 
-pub(super) fn probe() -> BackendReport {
-    BackendReport {
-        kind: BackendKind::ALL[0],
-        available: false,
-        reason: String::new(),
-        features: Default::default(),
+/// In a slot's `backend_word`: it has an entry in the ring.
+const IN_RING: u32 = 1;
+/// The entry is a poll that precedes the operation's own.
+const POLLING: u32 = 2;
+/// How often a cancel was answered with "not found" although the operation is there.
+const CANCEL_MISSED: u32 = 1 << 8;
+const MAX_CANCEL_MISSED: u32 = 8 << 8;
+
+/// How many parts of a file are sent in one turn, so that others have theirs.
+const SENDFILE_TURN: usize = 32;
+/// How many turns may pass without entering the kernel while results are ready.
+const TURNS_WITHOUT_LOOK: u32 = 32;
+
+pub(crate) struct Uring {
+    ring: IoUring,
+    probe: Option<io_uring::Probe>,
+    deferred: bool,
+    /// Operations that found no room in the ring, in order.
+    backlog: VecDeque<u32>,
+    /// Other entries that found no room: cancels, the wake poll.
+    urgent: VecDeque<squeue::Entry>,
+    /// Operations with an entry in the ring.
+    in_ring: usize,
+    wake: Option<Arc<OwnedFd>>,
+    wake_armed: bool,
+    /// Whether the pool of this index has a buffer ring.
+    groups: Vec<bool>,
+    entries: Vec<cqueue::Entry>,
+    turns_without_look: u32,
+    armed: Option<Moment>,
+    /// Read by the kernel when the timer's entry is submitted.
+    timer: Box<types::Timespec>,
+}
+
+/// The entry that a user made.
+fn raw_entry(entry: *const sys::RawEntry) -> squeue::Entry {
+    // SAFETY: the operation keeps its entry in its slot.
+    unsafe { (*entry).0.clone() }
+}
+
+/// Makes the ring with the most that the kernel takes; older ones take less.
+fn build(entries: u32) -> io::Result<(IoUring, bool)> {
+    let mut refused = None;
+    for level in 0..3 {
+        let mut builder = IoUring::builder();
+        builder
+            .setup_clamp()
+            .setup_cqsize(entries.saturating_mul(4).max(1024));
+        if level < 2 {
+            builder.setup_submit_all().setup_coop_taskrun();
+        }
+        if level < 1 {
+            builder.setup_single_issuer().setup_defer_taskrun();
+        }
+        match builder.build(entries) {
+            Ok(ring) => return Ok((ring, level < 1)),
+            // Only an argument that the kernel does not know is a reason to ask for less.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = Some(error),
+            Err(error) => return Err(error),
+        }
     }
+    Err(refused.unwrap_or_else(|| io::ErrorKind::Unsupported.into()))
 }
 
 impl Uring {
-    pub(super) fn new(_: Config) -> io::Result<Uring> {
-        Err(io::ErrorKind::Unsupported.into())
+    pub(super) fn new(config: Config) -> io::Result<Uring> {
+        probe::allowed()?;
+        let mut entries = config.ring_entries.next_power_of_two();
+        let (ring, deferred) = loop {
+            match build(entries) {
+                Ok(made) => break made,
+                // A small limit of locked memory may allow a smaller ring.
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && entries > 8 => {
+                    entries /= 4;
+                }
+                Err(error) => return Err(probe::explain(&error)),
+            }
+        };
+        if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "io_uring is not to be had: this kernel's lacks EXT_ARG or NODROP; \
+                 Linux 5.15 or newer has them",
+            ));
+        }
+        let probe = probe::opcodes(&ring);
+        Ok(Uring {
+            ring,
+            probe,
+            deferred,
+            backlog: VecDeque::new(),
+            urgent: VecDeque::new(),
+            in_ring: 0,
+            wake: None,
+            wake_armed: false,
+            groups: Vec::new(),
+            entries: Vec::new(),
+            turns_without_look: 0,
+            armed: None,
+            timer: Box::new(types::Timespec::new()),
+        })
+    }
+
+    fn features(&self) -> BTreeMap<&'static str, bool> {
+        let parameters = self.ring.params();
+        let mut features = BTreeMap::from([
+            ("defer_taskrun", self.deferred),
+            ("ext_arg", parameters.is_feature_ext_arg()),
+            ("fast_poll", parameters.is_feature_fast_poll()),
+            ("nodrop", parameters.is_feature_nodrop()),
+            ("cqe_skip", parameters.is_feature_skip_cqe_on_success()),
+        ]);
+        features.extend(probe::opcode_features(self.probe.as_ref()));
+        for (name, incremental) in [("buf_ring", false), ("incremental_buffers", true)] {
+            let ring = BufRing::register(&self.ring.submitter(), 1, 0, incremental);
+            if ring.is_ok() {
+                let gone = self.ring.submitter().unregister_buf_ring(0);
+                debug_assert!(gone.is_ok());
+            }
+            features.insert(name, ring.is_ok());
+        }
+        features
+    }
+
+    fn has(&self, code: u8) -> bool {
+        self.probe
+            .as_ref()
+            .is_some_and(|probe| probe.is_supported(code))
+    }
+
+    /// Pushes an entry if there is room, after the kernel has been given what is there.
+    fn push(&mut self, ledger: &Ledger, entry: &squeue::Entry) -> bool {
+        for _ in 0..2 {
+            // SAFETY: what the entry's pointers lead to is in custody until its completion.
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                return true;
+            }
+            count(&ledger.counters.ring_overflows);
+            self.enter(ledger, Sleep::Not, false);
+        }
+        false
+    }
+
+    /// Pushes the entry of an operation, behind those that wait for room.
+    fn push_operation(&mut self, ledger: &Ledger, slot: u32) {
+        if !self.backlog.is_empty() || !self.try_push_operation(ledger, slot) {
+            self.backlog.push_back(slot);
+        }
+    }
+
+    #[inline]
+    fn try_push_operation(&mut self, ledger: &Ledger, slot: u32) -> bool {
+        let Some(entry) = prep::entry(ledger, slot) else {
+            unreachable!("{:?} is not the ring's", ledger.slots.get(slot).op.get())
+        };
+        let pushed = self.push(ledger, &entry.user_data(ledger.slots.token(slot).to_bits()));
+        if pushed {
+            self.entered_ring(ledger, slot, 0);
+        }
+        pushed
+    }
+
+    fn entered_ring(&mut self, ledger: &Ledger, slot: u32, more: u32) {
+        let word = &ledger.slots.get(slot).backend_word;
+        word.set(word.get() | IN_RING | more);
+        self.in_ring += 1;
+    }
+
+    /// Pushes an entry that belongs to no operation, before anything that waits.
+    fn push_urgent(&mut self, ledger: &Ledger, entry: squeue::Entry) {
+        if !self.urgent.is_empty() || !self.push(ledger, &entry) {
+            self.urgent.push_back(entry);
+        }
+    }
+
+    /// Gives room to what has waited for it.
+    fn flush_waiting(&mut self, ledger: &Ledger) {
+        while let Some(entry) = self.urgent.pop_front() {
+            if !self.push(ledger, &entry) {
+                self.urgent.push_front(entry);
+                return;
+            }
+        }
+        while let Some(slot) = self.backlog.pop_front() {
+            if !self.try_push_operation(ledger, slot) {
+                self.backlog.push_front(slot);
+                return;
+            }
+        }
+    }
+
+    /// Enters the kernel: hands over what is in the ring, and sleeps if told to. Errors are all of
+    /// the kind "not now": time is up, a signal came, the completion ring must be emptied first.
+    fn enter(&mut self, ledger: &Ledger, sleep: Sleep, events: bool) {
+        count(&ledger.counters.system_calls);
+        let submitter = self.ring.submitter();
+        let result = match sleep {
+            Sleep::Not => {
+                let waiting = self.ring_len();
+                let flags = if events { getevents() } else { 0 };
+                let submitter = self.ring.submitter();
+                // SAFETY: no signal mask is given.
+                unsafe { submitter.enter::<libc::sigset_t>(waiting, 0, flags, None) }
+            }
+            Sleep::For(duration) => {
+                let time = types::Timespec::from(duration);
+                submitter.submit_with_args(1, &types::SubmitArgs::new().timespec(&time))
+            }
+            Sleep::Forever => submitter.submit_and_wait(1),
+        };
+        debug_assert!(
+            result
+                .as_ref()
+                .err()
+                .and_then(io::Error::raw_os_error)
+                .is_none_or(|error| {
+                    matches!(
+                        error,
+                        libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN
+                    )
+                }),
+            "io_uring_enter: {result:?}"
+        );
+    }
+
+    fn ring_len(&mut self) -> u32 {
+        self.ring.submission().len() as u32
+    }
+
+    /// Reports what the kernel has completed.
+    fn reap(&mut self, ledger: &Ledger) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.extend(self.ring.completion());
+        for entry in entries.drain(..) {
+            self.take_in(ledger, &entry);
+        }
+        self.entries = entries;
+    }
+
+    #[inline]
+    fn take_in(&mut self, ledger: &Ledger, entry: &cqueue::Entry) {
+        let bits = entry.user_data();
+        match bits {
+            WAKE => self.wake_armed &= cqueue::more(entry.flags()),
+            TIMER if entry.result() == -libc::ETIME => self.armed = None,
+            TIMER => {}
+            TIMER_REMOVED => {}
+            _ if bits & CANCEL != 0 => self.cancel_answered(ledger, bits & !CANCEL, entry.result()),
+            _ => {
+                let token: Token = Token::from_bits(bits);
+                let Some(record) = ledger.slots.lookup(token) else {
+                    return;
+                };
+                if record.state.get() != State::InFlight {
+                    return;
+                }
+                let more = cqueue::more(entry.flags());
+                if !more {
+                    self.in_ring -= 1;
+                    let word = record.backend_word.get();
+                    record.backend_word.set(word & !(IN_RING | POLLING));
+                    if word & POLLING != 0 {
+                        return self.polled(ledger, token.index() as u32, entry.result());
+                    }
+                }
+                self.completed(ledger, token.index() as u32, entry);
+            }
+        }
+    }
+
+    /// The readiness that an operation lacked is there, or its poll was cancelled.
+    fn polled(&mut self, ledger: &Ledger, slot: u32, result: i32) {
+        if ledger.slots.get(slot).cancel.get() != CancelReason::None {
+            ledger.complete_cancelled(slot);
+        } else if result < 0 {
+            ledger.complete(slot, result.into());
+        } else {
+            self.push_operation(ledger, slot);
+        }
+    }
+
+    /// A cancel that was not found although its operation is in the ring is repeated: the operation
+    /// was between two entries, or its own had not been taken in yet.
+    fn cancel_answered(&mut self, ledger: &Ledger, bits: u64, result: i32) {
+        if result != -libc::ENOENT {
+            return;
+        }
+        let token: Token = Token::from_bits(bits);
+        let Some(record) = ledger.slots.lookup(token) else {
+            return;
+        };
+        let word = record.backend_word.get();
+        if record.state.get() == State::InFlight && word & IN_RING != 0 && word < MAX_CANCEL_MISSED
+        {
+            record.backend_word.set(word + CANCEL_MISSED);
+            self.push_cancel(ledger, bits);
+        }
+    }
+
+    fn push_cancel(&mut self, ledger: &Ledger, bits: u64) {
+        let entry = opcode::AsyncCancel::new(bits)
+            .build()
+            .user_data(bits | CANCEL);
+        let entry = match self.ring.params().is_feature_skip_cqe_on_success() {
+            true => entry.flags(Flags::SKIP_SUCCESS),
+            false => entry,
+        };
+        self.push_urgent(ledger, entry);
+    }
+
+    /// An entry of an operation's own.
+    fn completed(&mut self, ledger: &Ledger, slot: u32, entry: &cqueue::Entry) {
+        let record = ledger.slots.get(slot);
+        let (op, result) = (record.op.get(), i64::from(entry.result()));
+        let cancelled = record.cancel.get() != CancelReason::None;
+        if result < 0 {
+            match -entry.result() {
+                libc::ECANCELED => return ledger.complete_cancelled(slot),
+                libc::EINTR if cancelled => return ledger.complete_cancelled(slot),
+                libc::EINTR => return self.push_operation(ledger, slot),
+                libc::EAGAIN if !record.native_link.get() => {
+                    return self.wait_for_readiness(ledger, slot, &op);
+                }
+                _ => {}
+            }
+        }
+        match op {
+            Op::RecvMulti { pool, .. } | Op::RecvFromMulti { pool, .. } => {
+                self.received(ledger, slot, pool, entry);
+            }
+            Op::Accept { .. } | Op::AcceptMulti { .. } => self.accepted(ledger, slot, &op, entry),
+            Op::Send { buf, flags, .. } if flags.all && result >= 0 => {
+                let sent = record.transferred.get() + result as usize;
+                self.sent(ledger, slot, sent, sent >= buf.len);
+            }
+            Op::SendMessage { scratch, flags, .. } if flags.all && result >= 0 => {
+                let rest = sys::Scratch::advance(scratch, result as usize);
+                self.sent(
+                    ledger,
+                    slot,
+                    record.transferred.get() + result as usize,
+                    rest == 0,
+                );
+            }
+            Op::SendFile { .. } if result >= 0 => self.send_file(ledger, slot),
+            Op::ChildExit { .. } if result >= 0 => ledger.complete(slot, 0),
+            _ => ledger.complete(slot, result),
+        }
+    }
+
+    /// A part of a send that must send all.
+    fn sent(&mut self, ledger: &Ledger, slot: u32, sent: usize, all: bool) {
+        let record = ledger.slots.get(slot);
+        record.transferred.set(sent);
+        if all {
+            ledger.complete(slot, sent as i64);
+        } else if record.cancel.get() != CancelReason::None {
+            ledger.complete_cancelled(slot);
+        } else {
+            self.push_operation(ledger, slot);
+        }
+    }
+
+    fn wait_for_readiness(&mut self, ledger: &Ledger, slot: u32, op: &Op) {
+        if ledger.slots.get(slot).cancel.get() != CancelReason::None {
+            return ledger.complete_cancelled(slot);
+        }
+        if let Op::Connect { .. } = op {
+            // A Unix listener's queue is full, and nothing tells when it is not (connect(2)).
+            return ledger.delay(slot, self.now() + std::time::Duration::from_millis(1));
+        }
+        let Some((fd, events)) = prep::wanted(op) else {
+            return ledger.complete(slot, -i64::from(libc::EAGAIN));
+        };
+        let bits = ledger.slots.token(slot).to_bits();
+        let poll = opcode::PollAdd::new(types::Fd(fd), events)
+            .build()
+            .user_data(bits);
+        self.entered_ring(ledger, slot, POLLING);
+        self.push_urgent(ledger, poll);
+    }
+
+    /// An entry of a multishot receive.
+    fn received(&mut self, ledger: &Ledger, slot: u32, pool: u32, entry: &cqueue::Entry) {
+        /// `IORING_CQE_F_BUF_MORE`: the buffer will be filled further.
+        const BUFFER_MORE: u32 = 1 << 4;
+        let pool = ledger.pool(pool);
+        let (result, more) = (i64::from(entry.result()), cqueue::more(entry.flags()));
+        if -result == i64::from(libc::ENOBUFS) {
+            return ledger.starve(slot, &pool);
+        }
+        if result < 0 {
+            return ledger.complete(slot, result);
+        }
+        let piece = cqueue::buffer_select(entry.flags()).map(|id| {
+            let buffer_more = entry.flags() & BUFFER_MORE != 0;
+            pool.filled(id, result as usize, buffer_more)
+        });
+        let flags = if piece.is_some() { Ready::BUFFER } else { 0 };
+        let piece = piece.unwrap_or_default();
+        if result == 0 {
+            return ledger.complete_with(slot, 0, flags, piece);
+        }
+        ledger.item(slot, result, flags, piece);
+        if !more {
+            self.arm_again(ledger, slot);
+        }
+    }
+
+    /// A multishot operation has ended although nothing is wrong: the completion ring was full, or
+    /// the kernel lets others have their turn.
+    fn arm_again(&mut self, ledger: &Ledger, slot: u32) {
+        if ledger.slots.get(slot).cancel.get() != CancelReason::None {
+            ledger.complete_cancelled(slot);
+        } else {
+            self.push_operation(ledger, slot);
+        }
+    }
+
+    fn accepted(&mut self, ledger: &Ledger, slot: u32, op: &Op, entry: &cqueue::Entry) {
+        let (result, more) = (i64::from(entry.result()), cqueue::more(entry.flags()));
+        let multi = matches!(op, Op::AcceptMulti { .. });
+        if result >= 0 {
+            ledger
+                .handles
+                .resume_accept(ledger.slots.get(slot).handle.get());
+            if !multi {
+                return ledger.complete(slot, result);
+            }
+            ledger.item(slot, result, 0, BufferRef::default());
+        } else if call::is_out_of_descriptors(-result as RawError) {
+            return ledger.accept_starved(slot, result, self.now());
+        } else if !call::client_left(-result as RawError) {
+            return ledger.complete(slot, result);
+        }
+        if !more {
+            self.arm_again(ledger, slot);
+        }
+    }
+
+    /// Sends a file by sendfile(2), for which there is no entry: the socket does not block, and a
+    /// poll tells when it takes more.
+    fn send_file(&mut self, ledger: &Ledger, slot: u32) {
+        let record = ledger.slots.get(slot);
+        let Op::SendFile {
+            file,
+            offset,
+            socket,
+            len,
+        } = record.op.get()
+        else {
+            unreachable!("only a SendFile gets here")
+        };
+        if record.cancel.get() != CancelReason::None {
+            return ledger.complete_cancelled(slot);
+        }
+        for _ in 0..SENDFILE_TURN {
+            let sent = record.transferred.get();
+            count(&ledger.counters.system_calls);
+            match call::send_file(socket.raw, file.raw, offset + sent as u64, len - sent) {
+                Err(error) if call::would_block(error) => break,
+                Err(error) => return ledger.complete(slot, -i64::from(error)),
+                Ok(0) => return ledger.complete(slot, sent as i64),
+                Ok(more) => record.transferred.set(sent + more),
+            }
+            if record.transferred.get() == len {
+                return ledger.complete(slot, len as i64);
+            }
+        }
+        self.push_operation(ledger, slot);
+    }
+
+    /// Multishot receives without a buffer ring are refused at registration, so each pool has one.
+    fn has_group(&self, pool: u32) -> bool {
+        self.groups.get(pool as usize).copied().unwrap_or(false)
+    }
+
+    fn arm_wake(&mut self, ledger: &Ledger) {
+        if self.wake_armed {
+            return;
+        }
+        let Some(wake) = &self.wake else { return };
+        // Edge-triggered, so that the counter need not be read: each write is a new edge.
+        let events = (libc::EPOLLIN | libc::EPOLLET) as u32;
+        let entry = opcode::PollAdd::new(types::Fd(wake.as_raw_fd()), events)
+            .multi(true)
+            .build();
+        self.wake_armed = true;
+        self.push_urgent(ledger, entry.user_data(WAKE));
+    }
+}
+
+/// `IORING_ENTER_GETEVENTS` (io_uring_enter(2)).
+const fn getevents() -> u32 {
+    1
+}
+
+/// Whether the kernel's links mean for this operation what a chain means.
+fn links_natively(op: &Op) -> bool {
+    match *op {
+        Op::Nop | Op::Connect { .. } | Op::Shutdown { .. } | Op::Sync { .. } => true,
+        Op::Recv { .. } => true,
+        Op::Send { flags, .. } => !flags.all,
+        Op::Read { offset, .. } | Op::Write { offset, .. } => offset != Op::CURRENT,
+        _ => false,
+    }
+}
+
+/// The counter lives as long as any notifier, so that a late wake writes to no stranger.
+struct EventFd(Arc<OwnedFd>);
+
+impl Wake for EventFd {
+    fn wake(&self) {
+        call::signal_event(self.0.as_raw_fd());
     }
 }
 
 impl Backend for Uring {
-    fn support(&self, _: OpKind) -> Support {
-        unreachable!()
+    fn support(&self, kind: OpKind) -> Support {
+        let native_or_pool = |code| {
+            if self.has(code) {
+                Support::Native
+            } else {
+                Support::Pool
+            }
+        };
+        match kind {
+            OpKind::Timer | OpKind::SendFile => Support::Emulated,
+            OpKind::ReadDir | OpKind::CopyFile | OpKind::Resolve | OpKind::Blocking => {
+                Support::Pool
+            }
+            OpKind::Truncate => native_or_pool(opcode::Ftruncate::CODE),
+            OpKind::Socket => native_or_pool(opcode::Socket::CODE),
+            OpKind::Rename => native_or_pool(opcode::RenameAt::CODE),
+            OpKind::Remove => native_or_pool(opcode::UnlinkAt::CODE),
+            OpKind::CreateDir => native_or_pool(opcode::MkDirAt::CODE),
+            OpKind::HardLink => native_or_pool(opcode::LinkAt::CODE),
+            OpKind::SymbolicLink => native_or_pool(opcode::SymlinkAt::CODE),
+            OpKind::Nop
+            | OpKind::Read
+            | OpKind::Write
+            | OpKind::ReadAt
+            | OpKind::WriteAt
+            | OpKind::ReadVectoredAt
+            | OpKind::WriteVectoredAt
+            | OpKind::Recv
+            | OpKind::Send
+            | OpKind::RecvVectored
+            | OpKind::SendVectored
+            | OpKind::RecvFrom
+            | OpKind::SendTo
+            | OpKind::RecvMulti
+            | OpKind::RecvFromMulti
+            | OpKind::Accept
+            | OpKind::AcceptMulti
+            | OpKind::Connect
+            | OpKind::Shutdown
+            | OpKind::Close
+            | OpKind::Open
+            | OpKind::Stat
+            | OpKind::Allocate
+            | OpKind::Sync
+            | OpKind::Splice
+            | OpKind::Poll
+            | OpKind::ChildExit
+            | OpKind::Raw => Support::Native,
+        }
     }
-    fn submit(&mut self, _: &Ledger, _: u32) {}
-    fn submit_chain(&mut self, _: &Ledger, _: &[u32]) -> bool {
-        false
+
+    #[inline]
+    fn submit(&mut self, ledger: &Ledger, slot: u32) {
+        match ledger.slots.get(slot).op.get() {
+            Op::SendFile { .. } => self.send_file(ledger, slot),
+            Op::RecvMulti { pool, .. } | Op::RecvFromMulti { pool, .. } => {
+                debug_assert!(self.has_group(pool));
+                let pool = ledger.pool(pool);
+                if pool.has_buffers() {
+                    self.push_operation(ledger, slot);
+                } else {
+                    ledger.starve(slot, &pool);
+                }
+            }
+            _ => self.push_operation(ledger, slot),
+        }
     }
-    fn cancel(&mut self, _: &Ledger, _: u32) {}
-    fn wait(&mut self, _: &Ledger, _: Sleep) -> io::Result<()> {
+
+    fn submit_chain(&mut self, ledger: &Ledger, slots: &[u32]) -> bool {
+        let links = |&slot: &u32| links_natively(&ledger.slots.get(slot).op.get());
+        if !slots.iter().all(links) || !self.backlog.is_empty() {
+            return false;
+        }
+        let room = |uring: &mut Uring| {
+            let ring = uring.ring.submission();
+            ring.capacity() - ring.len() >= slots.len()
+        };
+        if !room(self) {
+            self.enter(ledger, Sleep::Not, false);
+            if !room(self) {
+                return false;
+            }
+        }
+        for (position, &slot) in slots.iter().enumerate() {
+            let entry = prep::entry(ledger, slot).expect("operations that link have entries");
+            let entry = entry.user_data(ledger.slots.token(slot).to_bits());
+            let last = position + 1 == slots.len();
+            let entry = if last {
+                entry
+            } else {
+                entry.flags(Flags::IO_LINK)
+            };
+            let pushed = self.push(ledger, &entry);
+            debug_assert!(pushed, "room was made above");
+            self.entered_ring(ledger, slot, 0);
+        }
+        true
+    }
+
+    fn cancel(&mut self, ledger: &Ledger, slot: u32) {
+        if let Some(position) = self.backlog.iter().position(|&other| other == slot) {
+            self.backlog.remove(position);
+            return ledger.complete_cancelled(slot);
+        }
+        self.push_cancel(ledger, ledger.slots.token(slot).to_bits());
+    }
+
+    fn wait(&mut self, ledger: &Ledger, sleep: Sleep) -> io::Result<()> {
+        self.arm_wake(ledger);
+        self.flush_waiting(ledger);
+        let ready = !ledger.ready.borrow().is_empty() || !self.ring.completion().is_empty();
+        let sleep = if ready { Sleep::Not } else { sleep };
+        self.turns_without_look += 1;
+        let look = !ready || self.turns_without_look >= TURNS_WITHOUT_LOOK;
+        if look || self.ring_len() > 0 {
+            self.turns_without_look = 0;
+            self.enter(ledger, sleep, true);
+        }
+        self.reap(ledger);
         Ok(())
     }
+
     fn waker(&mut self) -> io::Result<Box<dyn Wake>> {
-        unreachable!()
+        let event =
+            call::event_fd().map_err(|error| probe::explain(&sys::error_from_raw(error)))?;
+        let event = Arc::new(event);
+        self.wake = Some(event.clone());
+        Ok(Box::new(EventFd(event)))
     }
+
     fn forget(&mut self, _: &Ledger, _: Target) {}
-    fn register_pool(&mut self, _: &Ledger, _: &PoolCore, _: u32) -> io::Result<()> {
+
+    fn register_pool(&mut self, _: &Ledger, pool: &PoolCore, index: u32) -> io::Result<()> {
+        let group = u16::try_from(index).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let (submitter, count) = (self.ring.submitter(), pool.count());
+        let mut ring = BufRing::register(&submitter, count, group, pool.is_incremental());
+        if ring.is_err() && pool.is_incremental() {
+            pool.give_up_incremental();
+            ring = BufRing::register(&submitter, count, group, false);
+        }
+        pool.set_supply(Box::new(ring?));
+        let index = index as usize;
+        self.groups.resize(self.groups.len().max(index + 1), false);
+        self.groups[index] = true;
         Ok(())
     }
-    fn unregister_pool(&mut self, _: &Ledger, _: &PoolCore, _: u32) {}
-    fn control(&mut self, _: Option<Target>, _: sys::Control) -> io::Result<sys::Reply> {
-        unreachable!()
+
+    fn unregister_pool(&mut self, _: &Ledger, pool: &PoolCore, index: u32) {
+        let gone = self.ring.submitter().unregister_buf_ring(index as u16);
+        debug_assert!(gone.is_ok(), "the group was registered: {gone:?}");
+        self.groups[index as usize] = false;
+        pool.drop_supply();
     }
-    fn close(&mut self, _: sys::RawHandle) {}
+
+    fn control(&mut self, target: Option<Target>, control: sys::Control) -> io::Result<sys::Reply> {
+        sys::control::perform(target.map_or(-1, |target| target.raw), control)
+    }
+
+    fn close(&mut self, raw: RawHandle) {
+        sys::close(raw);
+    }
+
     fn now(&self) -> Moment {
-        unreachable!()
+        Moment::from_nanos(sys::monotonic_nanos())
     }
+
     fn random(&mut self) -> u64 {
-        0
+        sys::random()
     }
-    fn arm(&mut self, _: &Ledger, _: Option<Moment>) -> io::Result<sys::RawHandle> {
-        unreachable!()
+
+    fn arm(&mut self, ledger: &Ledger, deadline: Option<Moment>) -> io::Result<RawHandle> {
+        if self.armed != deadline {
+            if self.armed.is_some() {
+                let remove = opcode::TimeoutRemove::new(TIMER)
+                    .build()
+                    .user_data(TIMER_REMOVED);
+                self.push_urgent(ledger, remove);
+            }
+            self.armed = deadline;
+            if let Some(deadline) = deadline {
+                let nanos = deadline.as_nanos();
+                *self.timer = types::Timespec::new()
+                    .sec(nanos / 1_000_000_000)
+                    .nsec((nanos % 1_000_000_000) as u32);
+                let entry = opcode::Timeout::new(&raw const *self.timer)
+                    .flags(types::TimeoutFlags::ABS)
+                    .build();
+                self.push_urgent(ledger, entry.user_data(TIMER));
+            }
+        }
+        if self.ring_len() > 0 {
+            self.enter(ledger, Sleep::Not, true);
+        }
+        Ok(self.ring.as_raw_fd())
     }
 }

@@ -1,0 +1,265 @@
+//! Submission entries: an operation as io_uring takes it.
+//!
+//! Owns the map from `Op` to entries. It pushes nothing and keeps nothing.
+
+use io_uring::squeue::Entry;
+use io_uring::{opcode, types};
+
+use crate::ledger::Ledger;
+use crate::op::{MessageFlags, Op};
+use crate::sys::{self, MAX_TRANSFER, Scratch, StatBuf, call};
+
+/// Entries take 32 bits of length; what is longer comes out short, as with the system calls.
+fn cut(len: usize) -> u32 {
+    len.min(MAX_TRANSFER) as u32
+}
+
+/// The kernel waits for us, so the flags of the calls that must not wait are left out.
+fn flags(flags: MessageFlags) -> i32 {
+    let all = if flags.all { libc::MSG_WAITALL } else { 0 };
+    all | (call::message_flags(flags) & !libc::MSG_DONTWAIT)
+}
+
+/// The entry of an operation, from where its earlier parts have left off. `None` for what never
+/// comes here: the pool's operations and the queue's own.
+pub(super) fn entry(ledger: &Ledger, slot: u32) -> Option<Entry> {
+    let record = ledger.slots.get(slot);
+    let op = record.op.get();
+    Some(match op {
+        Op::Nop => opcode::Nop::new().build(),
+        Op::Read { .. } | Op::Write { .. } | Op::ReadVectored { .. } | Op::WriteVectored { .. } => {
+            transfer(&op)
+        }
+        Op::Recv { .. } | Op::RecvMessage { .. } | Op::RecvMulti { .. } => receive(&op),
+        Op::RecvFromMulti { fd, pool } => {
+            let header = Scratch::header(record.scratch().as_ptr());
+            opcode::RecvMsgMulti::new(types::Fd(fd.raw), header, pool as u16).build()
+        }
+        Op::Send {
+            fd,
+            buf,
+            flags: how,
+        } => {
+            let rest = buf.after(record.transferred.get());
+            opcode::Send::new(types::Fd(fd.raw), rest.pointer, cut(rest.len))
+                .flags(flags(how))
+                .build()
+        }
+        Op::SendMessage {
+            fd,
+            scratch,
+            flags: how,
+        } => opcode::SendMsg::new(types::Fd(fd.raw), Scratch::header(scratch))
+            .flags(flags(how) as u32)
+            .build(),
+        Op::SendFile { socket, .. } => {
+            opcode::PollAdd::new(types::Fd(socket.raw), libc::POLLOUT as u32).build()
+        }
+        Op::Accept { .. }
+        | Op::AcceptMulti { .. }
+        | Op::Connect { .. }
+        | Op::Socket { .. }
+        | Op::Shutdown { .. }
+        | Op::Close { .. }
+        | Op::Poll { .. }
+        | Op::ChildExit { .. } => on_socket(&op),
+        Op::Open { .. }
+        | Op::Stat { .. }
+        | Op::Rename { .. }
+        | Op::Remove { .. }
+        | Op::CreateDir { .. }
+        | Op::HardLink { .. }
+        | Op::SymbolicLink { .. } => by_name(&op),
+        Op::Truncate { fd, len } => opcode::Ftruncate::new(types::Fd(fd.raw), len).build(),
+        Op::Allocate {
+            fd,
+            offset,
+            len,
+            keep_size,
+        } => {
+            let mode = if keep_size {
+                libc::FALLOC_FL_KEEP_SIZE
+            } else {
+                0
+            };
+            opcode::Fallocate::new(types::Fd(fd.raw), len)
+                .offset(offset)
+                .mode(mode)
+                .build()
+        }
+        Op::Sync { fd, data_only } => {
+            let flags = match data_only {
+                true => types::FsyncFlags::DATASYNC,
+                false => types::FsyncFlags::empty(),
+            };
+            opcode::Fsync::new(types::Fd(fd.raw)).flags(flags).build()
+        }
+        Op::Splice {
+            from,
+            from_offset,
+            to,
+            to_offset,
+            len,
+        } => {
+            // The offset that means "here" is -1 for the kernel too.
+            let (from, to) = (types::Fd(from.raw), types::Fd(to.raw));
+            opcode::Splice::new(from, from_offset as i64, to, to_offset as i64, len).build()
+        }
+        Op::Raw { entry } => super::raw_entry(entry),
+        Op::ReadDir { .. }
+        | Op::CopyFile { .. }
+        | Op::Resolve { .. }
+        | Op::Blocking { .. }
+        | Op::Timer { .. }
+        | Op::Known { .. }
+        | Op::Kept { .. } => return None,
+    })
+}
+
+fn transfer(op: &Op) -> Entry {
+    match *op {
+        Op::Read { fd, buf, offset } => {
+            opcode::Read::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
+                .offset(offset)
+                .build()
+        }
+        Op::Write { fd, buf, offset } => {
+            opcode::Write::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
+                .offset(offset)
+                .build()
+        }
+        Op::ReadVectored {
+            fd,
+            scratch,
+            offset,
+        } => {
+            let (buffers, count) = Scratch::buffers(scratch);
+            opcode::Readv::new(types::Fd(fd.raw), buffers, count)
+                .offset(offset)
+                .build()
+        }
+        Op::WriteVectored {
+            fd,
+            scratch,
+            offset,
+        } => {
+            let (buffers, count) = Scratch::buffers(scratch);
+            opcode::Writev::new(types::Fd(fd.raw), buffers, count)
+                .offset(offset)
+                .build()
+        }
+        _ => unreachable!("{op:?} is no transfer"),
+    }
+}
+
+fn receive(op: &Op) -> Entry {
+    match *op {
+        Op::Recv {
+            fd,
+            buf,
+            flags: how,
+        } => opcode::Recv::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
+            .flags(flags(how))
+            .build(),
+        Op::RecvMessage {
+            fd,
+            scratch,
+            flags: how,
+        } => opcode::RecvMsg::new(types::Fd(fd.raw), Scratch::header(scratch))
+            .flags(flags(how) as u32)
+            .build(),
+        Op::RecvMulti { fd, pool } => {
+            opcode::RecvMulti::new(types::Fd(fd.raw), pool as u16).build()
+        }
+        _ => unreachable!("{op:?} receives nothing"),
+    }
+}
+
+fn on_socket(op: &Op) -> Entry {
+    let accepted = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    match *op {
+        Op::Accept { fd } => {
+            let none = std::ptr::null_mut();
+            opcode::Accept::new(types::Fd(fd.raw), none, none.cast())
+                .flags(accepted)
+                .build()
+        }
+        Op::AcceptMulti { fd } => opcode::AcceptMulti::new(types::Fd(fd.raw))
+            .flags(accepted)
+            .build(),
+        Op::Connect { fd, scratch } => {
+            let (address, len) = Scratch::address(scratch);
+            opcode::Connect::new(types::Fd(fd.raw), address, len).build()
+        }
+        Op::Socket {
+            domain,
+            kind,
+            protocol,
+        } => opcode::Socket::new(domain, kind | accepted, protocol).build(),
+        Op::Shutdown { fd, how } => {
+            opcode::Shutdown::new(types::Fd(fd.raw), call::shutdown_how(how)).build()
+        }
+        Op::Close { fd } => opcode::Close::new(types::Fd(fd.raw)).build(),
+        Op::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd.raw), events.into()).build(),
+        Op::ChildExit { pidfd } => {
+            opcode::PollAdd::new(types::Fd(pidfd), libc::POLLIN as u32).build()
+        }
+        _ => unreachable!("{op:?} is not about a socket"),
+    }
+}
+
+fn by_name(op: &Op) -> Entry {
+    let at = types::Fd(libc::AT_FDCWD);
+    match *op {
+        Op::Open { path, flags, mode } => opcode::OpenAt::new(at, path)
+            .flags(flags)
+            .mode(mode)
+            .build(),
+        Op::Stat {
+            fd,
+            path,
+            follow,
+            stat,
+        } => {
+            let (at, path, flags) = call::stat_target(fd.map(|fd| fd.raw), path, follow);
+            opcode::Statx::new(types::Fd(at), path, StatBuf::raw(stat).cast())
+                .flags(flags)
+                .mask(libc::STATX_BASIC_STATS | libc::STATX_BTIME)
+                .build()
+        }
+        Op::Rename { from, to } => opcode::RenameAt::new(at, from, at, to).build(),
+        Op::Remove { path, dir } => {
+            let flags = if dir { libc::AT_REMOVEDIR } else { 0 };
+            opcode::UnlinkAt::new(at, path).flags(flags).build()
+        }
+        Op::CreateDir { path, mode } => opcode::MkDirAt::new(at, path).mode(mode).build(),
+        Op::HardLink { from, to } => opcode::LinkAt::new(at, from, at, to).build(),
+        Op::SymbolicLink { target, link } => opcode::SymlinkAt::new(at, target, link).build(),
+        _ => unreachable!("{op:?} has no name"),
+    }
+}
+
+/// The readiness that an operation lacked when it came back with `EAGAIN`, and where.
+pub(super) fn wanted(op: &Op) -> Option<(sys::RawHandle, u32)> {
+    let (fd, events) = match *op {
+        Op::Recv { fd, .. }
+        | Op::RecvMessage { fd, .. }
+        | Op::RecvMulti { fd, .. }
+        | Op::RecvFromMulti { fd, .. }
+        | Op::Accept { fd }
+        | Op::AcceptMulti { fd }
+        | Op::Read { fd, .. }
+        | Op::ReadVectored { fd, .. } => (fd, libc::POLLIN),
+        Op::Send { fd, .. }
+        | Op::SendMessage { fd, .. }
+        | Op::SendFile { socket: fd, .. }
+        | Op::Write { fd, .. }
+        | Op::WriteVectored { fd, .. } => (fd, libc::POLLOUT),
+        Op::Splice { from, to, .. } => match call::poll_now(from.raw, sys::POLL_READ) {
+            Ok(0) => (from, libc::POLLIN),
+            _ => (to, libc::POLLOUT),
+        },
+        _ => return None,
+    };
+    Some((fd.raw, events as u32))
+}
