@@ -1,0 +1,291 @@
+//! Files, directories, pipes, children, names (the table of operations).
+
+use std::io::{ErrorKind, Read, Write};
+
+use wharf_queue::{OpKind, Queue, op};
+
+use crate::peer::{Dir, pair};
+use crate::{Factory, finish};
+
+super::cases!(
+    "C1" file_is_written_read_and_measured,
+    "C7" read_past_the_end_is_zero,
+    "C7" full_disk_is_an_error,
+    "C1" names_are_made_moved_listed_and_removed,
+    "C12" path_with_a_zero_byte_is_invalid,
+    "C1" pipe_is_read_and_written,
+    "C1" splice_moves_a_file_into_a_pipe,
+    "C1" send_file_sends_a_file,
+    "C1" child_exit_tells_the_status,
+    "C1" resolve_finds_localhost,
+    "C12" closure_that_panics_is_an_error,
+    "C12" every_descriptor_is_close_on_exec,
+);
+
+fn open(queue: &Queue, open: op::Open) -> wharf_queue::Handle {
+    let token = queue.submit(open).expect("room");
+    finish(queue, token).into_result().expect("opened")
+}
+
+fn file_is_written_read_and_measured(factory: &Factory) {
+    let queue = factory.queue();
+    let dir = Dir::new();
+    let path = dir.0.join("file");
+    let file = open(
+        &queue,
+        op::Open::new(&path).read(true).write(true).create_new(true),
+    );
+    let bufs = vec![b"hello ".to_vec(), b"world".to_vec()];
+    let token = queue
+        .submit(op::WriteVectoredAt::new(&file, bufs, 0))
+        .expect("room");
+    assert_eq!(finish(&queue, token).0.into_result().expect("written"), 11);
+    let token = queue
+        .submit(op::WriteAt::new(&file, b"W".to_vec(), 6))
+        .expect("room");
+    assert_eq!(finish(&queue, token).0.into_result().expect("written"), 1);
+    let token = queue.submit(op::Sync::data(&file)).expect("room");
+    finish(&queue, token).into_result().expect("synced");
+    let token = queue
+        .submit(op::ReadAt::new(&file, vec![0; 100], 6))
+        .expect("room");
+    assert_eq!(finish(&queue, token).1, b"World");
+    let bufs = [Vec::with_capacity(3), Vec::with_capacity(4)];
+    let token = queue
+        .submit(op::ReadVectoredAt::new(&file, bufs, 0))
+        .expect("room");
+    assert_eq!(finish(&queue, token).1, [b"hel".to_vec(), b"lo W".to_vec()]);
+    let token = queue.submit(op::Truncate::new(&file, 5)).expect("room");
+    finish(&queue, token).into_result().expect("cut");
+    let token = queue
+        .submit(op::Allocate::new(&file, 0, 4096))
+        .expect("room");
+    finish(&queue, token).into_result().expect("reserved");
+    let token = queue.submit(op::Stat::handle(&file)).expect("room");
+    let metadata = finish(&queue, token).into_result().expect("known");
+    assert!(metadata.is_file() && metadata.len == 4096);
+    let token = queue
+        .submit(op::Read::new(&file, vec![0; 5]))
+        .expect("room");
+    assert_eq!(finish(&queue, token).1, b"hello");
+}
+
+fn read_past_the_end_is_zero(factory: &Factory) {
+    let queue = factory.queue();
+    let file = open(&queue, op::Open::new("/proc/self/exe"));
+    let token = queue
+        .submit(op::ReadAt::new(&file, vec![0; 8], 1 << 40))
+        .expect("room");
+    assert_eq!(finish(&queue, token).0.into_result().expect("the end"), 0);
+}
+
+fn full_disk_is_an_error(factory: &Factory) {
+    let queue = factory.queue();
+    let file = open(&queue, op::Open::new("/dev/full").write(true));
+    let token = queue
+        .submit(op::WriteAt::new(&file, vec![1; 100], 0))
+        .expect("room");
+    let error = finish(&queue, token).0.into_result().expect_err("full");
+    assert_eq!(error.kind(), ErrorKind::StorageFull);
+}
+
+fn names_are_made_moved_listed_and_removed(factory: &Factory) {
+    let queue = factory.queue();
+    let dir = Dir::new();
+    let at = |name: &str| dir.0.join(name);
+    let token = queue.submit(op::CreateDir::new(at("sub"))).expect("room");
+    finish(&queue, token).into_result().expect("made");
+    std::fs::write(at("a"), b"abc").expect("written");
+    let token = queue
+        .submit(op::HardLink::new(at("a"), at("b")))
+        .expect("room");
+    finish(&queue, token).into_result().expect("linked");
+    let token = queue
+        .submit(op::SymbolicLink::new("a", at("c")))
+        .expect("room");
+    finish(&queue, token).into_result().expect("linked");
+    let token = queue
+        .submit(op::Rename::new(at("b"), at("sub/b")))
+        .expect("room");
+    finish(&queue, token).into_result().expect("moved");
+    let token = queue
+        .submit(op::CopyFile::new(at("c"), at("d")))
+        .expect("room");
+    assert_eq!(finish(&queue, token).into_result().expect("copied"), 3);
+    let token = queue.submit(op::Stat::link(at("c"))).expect("room");
+    let metadata = finish(&queue, token).into_result().expect("known");
+    assert_eq!(metadata.file_type, op::FileType::Symlink);
+    let token = queue.submit(op::ReadDir::new(&dir.0)).expect("room");
+    let entries = finish(&queue, token).into_result().expect("listed");
+    let mut names: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
+    names.sort();
+    assert_eq!(names, ["a", "c", "d", "sub"]);
+    let token = queue.submit(op::Remove::file(at("sub/b"))).expect("room");
+    finish(&queue, token).into_result().expect("removed");
+    let token = queue.submit(op::Remove::dir(at("sub"))).expect("room");
+    finish(&queue, token).into_result().expect("removed");
+    let token = queue.submit(op::Stat::path(at("sub"))).expect("room");
+    let error = finish(&queue, token).into_result().expect_err("gone");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+fn path_with_a_zero_byte_is_invalid(factory: &Factory) {
+    let queue = factory.queue();
+    let token = queue.submit(op::Open::new("a\0b")).expect("room");
+    let error = finish(&queue, token).into_result().expect_err("no path");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+fn pipe_is_read_and_written(factory: &Factory) {
+    let queue = factory.queue();
+    let (mut there, mut writer) = std::io::pipe().expect("a pipe");
+    let (reader, here) = std::io::pipe().expect("a pipe");
+    let here = queue
+        .attach(std::os::fd::OwnedFd::from(here))
+        .expect("a pipe");
+    let reader = queue
+        .attach(std::os::fd::OwnedFd::from(reader))
+        .expect("a pipe");
+    let read = queue
+        .submit(op::Read::new(&reader, vec![0; 16]))
+        .expect("room");
+    assert!(
+        queue
+            .wait(std::time::Duration::ZERO)
+            .expect("works")
+            .is_empty()
+    );
+    let write = queue
+        .submit(op::Write::new(&here, b"through".to_vec()))
+        .expect("room");
+    let mut results = 0;
+    while results < 2 {
+        let completion = crate::next(&queue);
+        match completion.take(read) {
+            Ok((_, buf)) => assert_eq!(buf, b"through"),
+            Err(other) => drop(other.take(write).expect("one of the two")),
+        }
+        results += 1;
+    }
+    writer.write_all(b"x").expect("a reader");
+    let mut byte = [0];
+    there.read_exact(&mut byte).expect("a byte");
+}
+
+fn splice_moves_a_file_into_a_pipe(factory: &Factory) {
+    let queue = factory.queue();
+    let dir = Dir::new();
+    std::fs::write(dir.0.join("file"), b"0123456789").expect("written");
+    let file = open(&queue, op::Open::new(dir.0.join("file")));
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let writer = queue
+        .attach(std::os::fd::OwnedFd::from(writer))
+        .expect("a pipe");
+    let splice = op::Splice::new(&file, &writer, 5).from_offset(2);
+    let token = queue.submit(splice).expect("room");
+    assert_eq!(finish(&queue, token).into_result().expect("moved"), 5);
+    let mut bytes = [0; 5];
+    reader.read_exact(&mut bytes).expect("there");
+    assert_eq!(&bytes, b"23456");
+}
+
+fn send_file_sends_a_file(factory: &Factory) {
+    let queue = factory.queue();
+    let dir = Dir::new();
+    let bytes: Vec<u8> = (0..5_000_000u32).map(|n| (n % 241) as u8).collect();
+    std::fs::write(dir.0.join("file"), &bytes).expect("written");
+    let file = open(&queue, op::Open::new(dir.0.join("file")));
+    let (socket, mut peer) = pair(&queue);
+    let reader = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).map(|_| received)
+    });
+    let send = op::SendFile::new(&socket, &file, 1000, usize::MAX);
+    let token = queue.submit(send).expect("room");
+    assert_eq!(
+        finish(&queue, token).into_result().expect("sent"),
+        bytes.len() - 1000
+    );
+    let token = queue.submit(op::Close::new(socket)).expect("room");
+    finish(&queue, token).into_result().expect("closed");
+    assert!(reader.join().expect("no panic").expect("read") == bytes[1000..]);
+}
+
+fn child_exit_tells_the_status(factory: &Factory) {
+    let queue = factory.queue();
+    let mut child = std::process::Command::new("sh");
+    let child = child
+        .args(["-c", "read line; exit 3"])
+        .stdin(std::process::Stdio::piped());
+    let mut child = child.spawn().expect("a shell");
+    let stdin = child.stdin.take();
+    let token = queue.submit(op::ChildExit::new(child)).expect("room");
+    assert!(
+        queue
+            .wait(std::time::Duration::ZERO)
+            .expect("works")
+            .is_empty()
+    );
+    drop(stdin);
+    let (outcome, mut child) = finish(&queue, token);
+    assert_eq!(outcome.into_result().expect("exited").code(), Some(3));
+    assert_eq!(child.wait().expect("known").code(), Some(3));
+}
+
+fn resolve_finds_localhost(factory: &Factory) {
+    let queue = factory.queue();
+    let token = queue
+        .submit(op::Resolve::new("localhost", 80))
+        .expect("room");
+    let addresses = finish(&queue, token).into_result().expect("found");
+    assert!(
+        addresses
+            .iter()
+            .all(|address| address.ip().is_loopback() && address.port() == 80)
+    );
+    assert!(!addresses.is_empty());
+}
+
+fn closure_that_panics_is_an_error(factory: &Factory) {
+    let queue = factory.queue();
+    let token = queue
+        .submit(op::Blocking::new(|| panic!("on purpose")))
+        .expect("room");
+    let error = finish::<op::Blocking<_, ()>>(&queue, token)
+        .into_result()
+        .expect_err("panicked");
+    assert!(error.to_string().contains("on purpose"));
+    let token = queue.submit(op::Blocking::new(|| 6 * 7)).expect("room");
+    assert_eq!(finish(&queue, token).into_result().expect("a number"), 42);
+}
+
+fn every_descriptor_is_close_on_exec(factory: &Factory) {
+    let queue = factory.queue();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().expect("valid");
+    let listener = queue.listen(any).expect("listens");
+    let address = listener
+        .local_addr()
+        .expect("bound")
+        .ip()
+        .expect("internet");
+    let _client = std::net::TcpStream::connect(address).expect("listens");
+    let token = queue.submit(op::Accept::new(&listener)).expect("room");
+    let accepted = finish(&queue, token).into_result().expect("accepted");
+    let file = open(&queue, op::Open::new("/dev/null"));
+    let armed = queue.arm().expect("a descriptor");
+    let ring = std::os::fd::AsRawFd::as_raw_fd(&armed);
+    for fd in [listener.raw(), accepted.raw(), file.raw(), ring] {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).expect("open");
+        let flags = info
+            .lines()
+            .find_map(|line| line.strip_prefix("flags:"))
+            .expect("flags");
+        let flags = u32::from_str_radix(flags.trim(), 8).expect("octal");
+        // O_CLOEXEC, open(2).
+        assert!(
+            flags & 0o2_000_000 != 0,
+            "descriptor {fd} of {:?}",
+            OpKind::ALL.len()
+        );
+    }
+}
