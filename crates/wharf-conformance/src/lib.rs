@@ -56,13 +56,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Waits for one operation and takes its result. Other completions are dropped.
 fn finish<O: Operation>(queue: &Queue, token: Token<O>) -> O::Output {
     loop {
-        let mut completion = next(queue);
-        loop {
-            match completion.take(token) {
-                Ok(output) => return output,
-                Err(other) => drop(other),
-            }
-            completion = next(queue);
+        if let Ok(output) = next(queue).take(token) {
+            return output;
         }
     }
 }

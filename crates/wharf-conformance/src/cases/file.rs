@@ -1,6 +1,7 @@
 //! Files, directories, pipes, children, names (the table of operations).
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
+use std::os::fd::OwnedFd;
 
 use wharf_queue::{OpKind, Queue, op};
 
@@ -136,18 +137,23 @@ fn path_with_a_zero_byte_is_invalid(factory: &Factory) {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
+/// A process that copies its input to its output, by pipes.
+fn cat() -> std::process::Child {
+    let mut cat = std::process::Command::new("cat");
+    cat.stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    cat.spawn().expect("cat")
+}
+
 fn pipe_is_read_and_written(factory: &Factory) {
     let queue = factory.queue();
-    let (mut there, mut writer) = std::io::pipe().expect("a pipe");
-    let (reader, here) = std::io::pipe().expect("a pipe");
-    let here = queue
-        .attach(std::os::fd::OwnedFd::from(here))
-        .expect("a pipe");
-    let reader = queue
-        .attach(std::os::fd::OwnedFd::from(reader))
-        .expect("a pipe");
+    let mut cat = cat();
+    let stdin = OwnedFd::from(cat.stdin.take().expect("piped"));
+    let stdout = OwnedFd::from(cat.stdout.take().expect("piped"));
+    let stdin = queue.attach(stdin).expect("a pipe");
+    let stdout = queue.attach(stdout).expect("a pipe");
     let read = queue
-        .submit(op::Read::new(&reader, vec![0; 16]))
+        .submit(op::Read::new(&stdout, vec![0; 16]))
         .expect("room");
     assert!(
         queue
@@ -156,20 +162,20 @@ fn pipe_is_read_and_written(factory: &Factory) {
             .is_empty()
     );
     let write = queue
-        .submit(op::Write::new(&here, b"through".to_vec()))
+        .submit(op::Write::new(&stdin, b"through".to_vec()))
         .expect("room");
-    let mut results = 0;
-    while results < 2 {
-        let completion = crate::next(&queue);
-        match completion.take(read) {
+    for _ in 0..2 {
+        match crate::next(&queue).take(read) {
             Ok((_, buf)) => assert_eq!(buf, b"through"),
             Err(other) => drop(other.take(write).expect("one of the two")),
         }
-        results += 1;
     }
-    writer.write_all(b"x").expect("a reader");
-    let mut byte = [0];
-    there.read_exact(&mut byte).expect("a byte");
+    drop(stdin);
+    let token = queue
+        .submit(op::Read::new(&stdout, vec![0; 16]))
+        .expect("room");
+    assert_eq!(finish(&queue, token).0.into_result().expect("the end"), 0);
+    assert!(cat.wait().expect("exits").success());
 }
 
 fn splice_moves_a_file_into_a_pipe(factory: &Factory) {
@@ -177,16 +183,18 @@ fn splice_moves_a_file_into_a_pipe(factory: &Factory) {
     let dir = Dir::new();
     std::fs::write(dir.0.join("file"), b"0123456789").expect("written");
     let file = open(&queue, op::Open::new(dir.0.join("file")));
-    let (mut reader, writer) = std::io::pipe().expect("a pipe");
-    let writer = queue
-        .attach(std::os::fd::OwnedFd::from(writer))
-        .expect("a pipe");
+    let mut cat = cat();
+    let mut reader = cat.stdout.take().expect("piped");
+    let writer = OwnedFd::from(cat.stdin.take().expect("piped"));
+    let writer = queue.attach(writer).expect("a pipe");
     let splice = op::Splice::new(&file, &writer, 5).from_offset(2);
     let token = queue.submit(splice).expect("room");
     assert_eq!(finish(&queue, token).into_result().expect("moved"), 5);
     let mut bytes = [0; 5];
     reader.read_exact(&mut bytes).expect("there");
     assert_eq!(&bytes, b"23456");
+    drop(writer);
+    assert!(cat.wait().expect("exits").success());
 }
 
 fn send_file_sends_a_file(factory: &Factory) {
