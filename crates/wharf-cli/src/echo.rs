@@ -1,0 +1,212 @@
+//! `wharf echo`: a TCP echo server straight on the queue.
+//!
+//! One multishot accept; for each connection one multishot receive from a shared pool and at most
+//! one send. What is received while a send is under way waits in its order.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use wharf_queue::{BufPool, Handle, OpKind, Outcome, PoolBuf, Prepare, Queue, Token, op};
+
+use crate::context;
+
+/// A connection that has this much waiting is not received from until it has drained.
+const HOARD: usize = 1 << 20;
+
+struct Connection {
+    socket: Handle,
+    receive: Option<Token<op::RecvMulti>>,
+    waiting: VecDeque<PoolBuf>,
+    waiting_len: usize,
+    sending: bool,
+    /// The peer has ended its side, or the connection has failed.
+    ended: bool,
+}
+
+struct Server<'q> {
+    queue: &'q Queue,
+    pool: BufPool,
+    connections: Vec<Option<Connection>>,
+    free: Vec<usize>,
+    totals: Totals,
+}
+
+#[derive(Default)]
+struct Totals {
+    connections: u64,
+    messages: u64,
+    bytes: u64,
+}
+
+pub(crate) fn run(queue: &Queue, listen: SocketAddr) -> io::Result<()> {
+    let listener = queue
+        .listen(listen)
+        .map_err(context(format!("cannot listen on {listen}")))?;
+    // Few large buffers that are filled piece by piece: small messages share one.
+    let pool = queue
+        .buf_pool()
+        .buffers(64)
+        .size(256 * 1024)
+        .incremental()
+        .build()?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let notifier = queue.notifier();
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            notifier.notify();
+        }
+    });
+    queue.submit(op::AcceptMulti::new(&listener))?;
+    let mut out = io::stdout();
+    writeln!(out, "listening on {}", listener.local_addr()?)?;
+    out.flush()?;
+    let (connections, free, totals) = (Vec::new(), Vec::new(), Totals::default());
+    let mut server = Server {
+        queue,
+        pool,
+        connections,
+        free,
+        totals,
+    };
+    loop {
+        let batch = queue.wait(None)?;
+        let stop = batch.notified();
+        for completion in batch {
+            let at = completion.user_data() as usize;
+            match completion.kind() {
+                Some(OpKind::AcceptMulti) => {
+                    if let Ok(outcome) = completion.take_as::<op::AcceptMulti>() {
+                        server.accepted(outcome)?;
+                    }
+                }
+                Some(OpKind::RecvMulti) => {
+                    let more = completion.more();
+                    if let Ok(outcome) = completion.take_as::<op::RecvMulti>() {
+                        server.received(at, outcome, more)?;
+                    }
+                }
+                Some(OpKind::Send) => {
+                    if let Ok((outcome, _)) = completion.take_as::<op::Send<PoolBuf>>() {
+                        server.sent(at, outcome)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if stop {
+            break;
+        }
+    }
+    let Totals {
+        connections,
+        messages,
+        bytes,
+    } = server.totals;
+    let calls = queue.stats().system_calls;
+    writeln!(
+        out,
+        "{connections} connections, {messages} messages, {bytes} bytes, {calls} system calls"
+    )
+}
+
+impl Server<'_> {
+    fn accepted(&mut self, outcome: Outcome<Handle>) -> io::Result<()> {
+        let socket = match outcome.into_result() {
+            Ok(socket) => socket,
+            Err(error) => {
+                eprintln!("wharf: accept: {error}");
+                return Ok(());
+            }
+        };
+        // It fails only on what is no TCP socket any more; the receive will tell.
+        drop(socket.set_nodelay(true));
+        self.totals.connections += 1;
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.connections.len() - 1
+        });
+        self.connections[at] = Some(Connection {
+            socket,
+            receive: None,
+            waiting: VecDeque::new(),
+            waiting_len: 0,
+            sending: false,
+            ended: false,
+        });
+        self.go_on(at)
+    }
+
+    fn received(&mut self, at: usize, outcome: Outcome<PoolBuf>, more: bool) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[at] else {
+            return Ok(());
+        };
+        if !more {
+            connection.receive = None;
+        }
+        match outcome {
+            Outcome::Completed(Ok(piece)) if !piece.is_empty() => {
+                connection.waiting_len += piece.len();
+                connection.waiting.push_back(piece);
+            }
+            // It was stopped because too much waits.
+            Outcome::Cancelled { .. } => {}
+            _ => connection.ended = true,
+        }
+        self.go_on(at)
+    }
+
+    fn sent(&mut self, at: usize, outcome: Outcome<usize>) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[at] else {
+            return Ok(());
+        };
+        connection.sending = false;
+        match outcome.into_result() {
+            Ok(len) => {
+                self.totals.messages += 1;
+                self.totals.bytes += len as u64;
+            }
+            Err(_) => {
+                connection.ended = true;
+                connection.waiting.clear();
+                connection.waiting_len = 0;
+            }
+        }
+        self.go_on(at)
+    }
+
+    /// Starts whatever a connection can do next.
+    fn go_on(&mut self, at: usize) -> io::Result<()> {
+        let Some(connection) = &mut self.connections[at] else {
+            return Ok(());
+        };
+        if !connection.sending {
+            if let Some(piece) = connection.waiting.pop_front() {
+                connection.waiting_len -= piece.len();
+                connection.sending = true;
+                let send = op::Send::new(&connection.socket, piece).all();
+                self.queue.submit(send.user_data(at as u64))?;
+            }
+        }
+        match connection.receive {
+            Some(receive) if connection.waiting_len > HOARD => {
+                self.queue.cancel(receive);
+            }
+            None if !connection.ended && connection.waiting_len <= HOARD / 2 => {
+                let receive = op::RecvMulti::new(&connection.socket, &self.pool);
+                connection.receive = Some(self.queue.submit(receive.user_data(at as u64))?);
+            }
+            _ => {}
+        }
+        let idle = !connection.sending && connection.receive.is_none();
+        if connection.ended && idle && connection.waiting.is_empty() {
+            if let Some(connection) = self.connections[at].take() {
+                self.free.push(at);
+                let close = self.queue.submit(op::Close::new(connection.socket))?;
+                self.queue.discard(close);
+            }
+        }
+        Ok(())
+    }
+}
