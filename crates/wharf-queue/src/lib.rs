@@ -31,6 +31,11 @@
 //! No `unsafe` is needed to use it. The names of some operations are those of standard traits
 //! (`Send`, `Sync`, `Read`, `Write`): write `op::Send`, and do not import the module's contents.
 
+/// The README's code, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod backend;
 mod buf;
 mod bufpool;
