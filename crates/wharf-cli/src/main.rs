@@ -2,6 +2,7 @@
 //!
 //! Owns the command line and the exit codes: 0, 1 for a failure, 2 for wrong use.
 
+mod delay;
 mod doctor;
 mod echo;
 mod tour;
@@ -51,6 +52,15 @@ enum Command {
         #[arg(long, default_value = "queue", value_parser = ["queue"])]
         style: String,
     },
+    /// Serve HTTP answers that come late: GET /{ms}/{message}, until Ctrl-C.
+    Delay {
+        /// Where to listen; port 0 takes a free one, which the first line of output names.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// The backend: auto, io_uring or epoll.
+        #[arg(long, default_value = "auto", value_parser = backend)]
+        backend: Backend,
+    },
 }
 
 /// A backend as the command line names it.
@@ -81,6 +91,9 @@ fn main() -> ExitCode {
         Command::Doctor { json } => doctor::run(json),
         Command::Tour { file, backend } => {
             backend.queue().and_then(|queue| tour::run(&queue, file))
+        }
+        Command::Delay { listen, backend } => {
+            backend.queue().and_then(|queue| delay::run(&queue, listen))
         }
         Command::Echo {
             listen,
