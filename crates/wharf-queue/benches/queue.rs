@@ -23,10 +23,12 @@ fn main() {
 mod linux {
     use std::io;
     use std::rc::Rc;
+    use std::time::{Duration, Instant};
 
     use wharf_bench::bare::nop::NopLoop;
     use wharf_bench::bare::read::{FileName, PreadLoop, RingReadLoop, WarmFile};
     use wharf_bench::contest::{Bench, Contestant};
+    use wharf_queue::{BackendKind, Queue, op};
 
     pub(crate) fn run() -> io::Result<()> {
         let mut bench = Bench::from_env();
@@ -39,10 +41,53 @@ mod linux {
     }
 
     fn nops(batch: usize) -> Vec<Contestant> {
-        vec![Contestant::new("bare io-uring", move || {
+        let mut contestants = vec![Contestant::new("bare io-uring", move || {
             let mut bare = NopLoop::new(batch)?;
             Ok(Box::new(move |operations| bare.run(operations)))
-        })]
+        })];
+        contestants.extend(on_each_backend(move |queue| {
+            Box::new(move |operations| wharf_nops(&queue, batch, operations))
+        }));
+        contestants
+    }
+
+    type Run = Box<dyn FnMut(u64) -> io::Result<(u64, Duration)>>;
+
+    /// A contestant on each backend that this machine has.
+    fn on_each_backend(run: impl Fn(Queue) -> Run + Clone + 'static) -> Vec<Contestant> {
+        let there = wharf_queue::probe()
+            .into_iter()
+            .filter(|report| report.available);
+        let contestant = |kind: BackendKind| {
+            let run = run.clone();
+            Contestant::new(&format!("wharf, {kind}"), move || {
+                Ok(run(Queue::builder().backend(kind).build()?))
+            })
+        };
+        there.map(|report| contestant(report.kind)).collect()
+    }
+
+    /// Submits a batch through the typed API, waits, takes the typed results; again and again.
+    fn wharf_nops(queue: &Queue, batch: usize, operations: u64) -> io::Result<(u64, Duration)> {
+        let begun = Instant::now();
+        let mut done = 0;
+        while done < operations {
+            for _ in 0..batch {
+                queue.submit(op::Nop::new())?;
+            }
+            let mut left = batch;
+            while left > 0 {
+                for completion in queue.wait(None)? {
+                    let taken = completion.take_as::<op::Nop>();
+                    taken
+                        .map_err(|_| io::Error::other("only NOPs are in flight"))?
+                        .into_result()?;
+                    left -= 1;
+                }
+            }
+            done += batch as u64;
+        }
+        Ok((done, begun.elapsed()))
     }
 
     fn reads() -> Vec<Contestant> {
