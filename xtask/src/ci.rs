@@ -10,13 +10,17 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::process::plural;
-use crate::tally::Tally;
+use crate::tally::{NO_REASON, Tally};
 use crate::workspace::Workspace;
 
 use steps::Step;
 
 /// The time that all steps together may take. A step is cut to what is left of it.
 const BUDGET: Duration = Duration::from_secs(29 * 60);
+
+/// How many ignored tests without a reason are named for each step; a backend that is not to be had
+/// ignores all of its tests, and says the reason once.
+const SHOWN: usize = 4;
 
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,19 +263,26 @@ fn not_run(done: &[Done]) -> Vec<String> {
         if let Verdict::NotRun(reason) = &step.verdict {
             items.push(format!("{}: {reason}", step.name));
         }
-        items.extend(
-            step.tally
-                .not_run
-                .iter()
-                .map(|item| format!("{}: {item}", step.name)),
-        );
+        let (unexplained, explained): (Vec<&String>, Vec<&String>) = step
+            .tally
+            .not_run
+            .iter()
+            .partition(|item| item.ends_with(NO_REASON));
+        let shown = explained
+            .into_iter()
+            .chain(unexplained.iter().copied().take(SHOWN));
+        items.extend(shown.map(|item| format!("{}: {item}", step.name)));
+        if unexplained.len() > SHOWN {
+            let more = unexplained.len() - SHOWN;
+            items.push(format!("{}: {more} more tests {NO_REASON}", step.name));
+        }
     }
     items
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Done, Options, Report, Verdict, not_run, selects};
+    use super::{Done, Options, Report, SHOWN, Verdict, not_run, selects};
     use crate::tally::Tally;
     use std::time::Duration;
 
@@ -336,6 +347,19 @@ mod tests {
         let strict = Report::new(&steps, true);
         assert!(!strict.is_good);
         assert_eq!(last_line(&strict, &steps), "0 passed, 1 failed");
+    }
+
+    #[test]
+    fn report_tells_reasons_first_and_counts_what_it_does_not_name() {
+        let mut steps = [done("test", Verdict::Pass, 1, 0)];
+        for number in 0..SHOWN + 3 {
+            steps[0].tally.line(&format!("test t{number} ... ignored"));
+        }
+        steps[0].tally.line("not run: io_uring: forbidden");
+        let items = not_run(&steps);
+        assert_eq!(items.len(), SHOWN + 2);
+        assert_eq!(items[0], "test: io_uring: forbidden");
+        assert_eq!(items[SHOWN + 1], "test: 3 more tests marked as ignored");
     }
 
     #[test]

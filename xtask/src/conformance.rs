@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::json::Json;
 use crate::process::{self, Run};
+use crate::tally::Tally;
 use crate::workspace::Workspace;
 
 /// The backends of this operating system by their names in `WHARF_BACKEND`. A new backend is one
@@ -83,13 +84,27 @@ pub(crate) fn run_on(
     process::run(command, limit)
 }
 
-/// The verdict on a run of the suite: a run without a single test proves nothing.
-pub(crate) fn verdict(run: &Run) -> Result<(), String> {
+/// The verdict on a run of the suite: one without a single test proves nothing, and neither does one
+/// that went to another backend than it was forced on.
+pub(crate) fn verdict(run: &Run, backend: &str) -> Result<(), String> {
     run.verdict()?;
-    if run.tally.ran() == 0 {
+    is_forced(&run.tally, backend)
+}
+
+fn is_forced(tally: &Tally, backend: &str) -> Result<(), String> {
+    if tally.ran() == 0 {
         return Err("the suite ran no test".to_owned());
     }
-    Ok(())
+    let prefix = format!("{backend}::");
+    let other = |name: &&String| {
+        // The harness puts the promise that a case belongs to in brackets before its name.
+        let own = name.rsplit_once("] ").map_or(name.as_str(), |(_, own)| own);
+        !own.trim_start().starts_with(&prefix)
+    };
+    match tally.passed_names.iter().find(other) {
+        Some(name) => Err(format!("`{name}` ran though {backend} was forced")),
+        None => Ok(()),
+    }
 }
 
 /// `cargo xtask conformance`: each backend, then one line for each.
@@ -104,7 +119,7 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> bool {
         println!("\n=== conformance on {backend}");
         let run = run_on(workspace, backend, arguments, LIMIT);
         let counts = format!("{} passed, {} failed", run.tally.passed, run.tally.failed);
-        match verdict(&run) {
+        match verdict(&run, backend) {
             Ok(()) => report.push(format!("{backend:10} PASS     {counts}")),
             Err(reason) => {
                 is_good = false;
@@ -124,8 +139,23 @@ pub(crate) fn command(workspace: &Workspace, arguments: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::missing_in;
+    use super::{is_forced, missing_in};
     use crate::json::Json;
+    use crate::tally::Tally;
+
+    #[test]
+    fn forced_run_must_stay_on_its_backend() {
+        let mut tally = Tally {
+            passed: 1,
+            passed_names: vec!["[C1]  epoll::nop".to_owned(), "epoll::nop".to_owned()],
+            ..Tally::default()
+        };
+        assert_eq!(is_forced(&tally, "epoll"), Ok(()));
+        assert!(is_forced(&tally, "io_uring").is_err());
+        tally.passed_names.push("[C1] io_uring::nop".to_owned());
+        assert!(is_forced(&tally, "epoll").is_err());
+        assert!(is_forced(&Tally::default(), "epoll").is_err());
+    }
 
     #[test]
     fn missing_backend_is_told_with_the_reason_of_doctor() {

@@ -3,6 +3,9 @@
 //! It understands the lines of the standard test harness, which libtest-mimic prints in the same
 //! words, and the house's own `not run:` lines, with which a test binary says what it left out.
 
+/// The reason of a test that gives none.
+pub(crate) const NO_REASON: &str = "marked as ignored";
+
 /// What a run of tests added up to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -25,15 +28,13 @@ impl Tally {
             .strip_prefix("test ")
             .and_then(|rest| rest.rsplit_once(" ... "))
         {
+            // libtest-mimic pads names to one width.
+            let name = name.trim_end();
             if verdict == "ok" {
                 self.passed_names.push(name.to_owned());
             } else if let Some(reason) = verdict.strip_prefix("ignored") {
                 let reason = reason.trim_start_matches([',', ' ']);
-                let reason = if reason.is_empty() {
-                    "marked as ignored"
-                } else {
-                    reason
-                };
+                let reason = if reason.is_empty() { NO_REASON } else { reason };
                 self.not_run.push(format!("{name}: {reason}"));
             }
         } else if let Some(rest) = line.strip_prefix("not run: ") {
@@ -95,7 +96,7 @@ mod tests {
     fn tally_names_what_passed_and_what_did_not_run() {
         let sum = tally(&[
             "test slot::tests::a ... ok",
-            "test b - should panic ... ok",
+            "test b - should panic   ... ok",
             "test c ... ignored",
             "test d ... ignored, needs a second machine",
             "test e ... FAILED",

@@ -105,11 +105,11 @@ pub(super) fn all() -> Vec<Step> {
         let name = format!("conformance-{backend}");
         steps.push(step(&name, &about, 8, move |workspace, limit, tally| {
             if let Some(reason) = conformance::missing(workspace, backend) {
-                return Verdict::NotRun(format!("{backend} is not to be had here: {reason}"));
+                return Verdict::NotRun(reason);
             }
             let run = conformance::run_on(workspace, backend, &[], limit);
             tally.add(&run.tally);
-            verdict(conformance::verdict(&run))
+            verdict(conformance::verdict(&run, backend))
         }));
     }
     steps.extend([
@@ -155,7 +155,9 @@ fn plain(command: Command, limit: Duration) -> Verdict {
 }
 
 /// A command that runs tests; one that runs none has failed.
-fn tests(command: Command, limit: Duration, tally: &mut Tally) -> Verdict {
+fn tests(mut command: Command, limit: Duration, tally: &mut Tally) -> Verdict {
+    // A backend that was chosen for the shell must not narrow what is tested.
+    command.env_remove("WHARF_BACKEND");
     let run = process::run(command, limit);
     tally.add(&run.tally);
     match run.verdict() {
