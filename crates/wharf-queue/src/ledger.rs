@@ -18,7 +18,7 @@ use crate::op::{Op, OpKind};
 use crate::slot::{CancelReason, Slots, State, Token};
 use crate::stats::{Counters, count};
 use crate::time::Moment;
-use crate::timer::Timers;
+use crate::timer::{NOT_IN_HEAP, Positions, Timers};
 
 /// What the queue has to do after a backend has reported.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +100,9 @@ impl Ledger {
         debug_assert!(matches!(record.state.get(), State::Held | State::InFlight));
         record.state.set(State::Done);
         count(&self.counters.completed);
-        self.timers.borrow_mut().remove(&self.slots, slot);
+        if self.slots.position(slot) != NOT_IN_HEAP {
+            self.timers.borrow_mut().remove(&self.slots, slot);
+        }
         if let Some(close) = self.handles.unlink(&self.slots, slot) {
             self.followups.borrow_mut().push(Followup::Close(close));
         }
@@ -123,6 +125,7 @@ impl Ledger {
         self.push_ready(slot, result, flags, buffer);
     }
 
+    #[inline]
     fn push_ready(&self, slot: u32, result: i64, flags: u32, buffer: BufferRef) {
         let record = self.slots.get(slot);
         self.ready.borrow_mut().push_back(Ready {

@@ -247,6 +247,7 @@ impl Slot {
 
     /// Memory for a payload: inline, or a block that is reused while it is large enough, so that
     /// the steady state allocates nothing.
+    #[inline]
     fn space_for(&self, layout: Layout) -> *mut u8 {
         if layout.size() <= INLINE_WORDS * 8 && layout.align() <= 8 {
             return self.inline.get().cast();
@@ -275,10 +276,12 @@ impl Slot {
             .discard
     }
 
+    #[inline]
     pub(crate) fn holds<O: Operation>(&self) -> bool {
-        self.vtable
-            .get()
-            .is_some_and(|vtable| (vtable.type_id)() == TypeId::of::<O>())
+        // The same table is the same type; another copy of it may be, and its type tells.
+        self.vtable.get().is_some_and(|vtable| {
+            std::ptr::eq(vtable, &VTableOf::<O>::VTABLE) || (vtable.type_id)() == TypeId::of::<O>()
+        })
     }
 
     /// The record for message headers and addresses, which the kernel may use while the operation
