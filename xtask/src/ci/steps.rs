@@ -93,7 +93,7 @@ pub(super) fn all() -> Vec<Step> {
             12,
             |workspace, limit, tally| {
                 tests(
-                    workspace.cargo(&["test", "--workspace", "--locked"]),
+                    workspace.cargo(&["test", "--workspace", "--no-fail-fast", "--locked"]),
                     limit,
                     tally,
                 )
