@@ -633,7 +633,7 @@ mod tests {
         std::thread::spawn(move || other.release(id))
             .join()
             .expect("the thread does not panic");
-        pool.shared.unpark();
+        assert!(pool.shared.awake());
         assert_eq!(pool.next_to_feed(), Some(Token::POSTED));
         assert_eq!(pool.next_to_feed(), None);
         assert!(!pool.is_starving());

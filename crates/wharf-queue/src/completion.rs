@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 
 use crate::error::Cancelled;
 use crate::op::{OpKind, Operation};
@@ -121,24 +122,29 @@ impl<'q> Completion<'q> {
     ///
     /// # Errors
     /// The completion itself, untouched, if it is another operation's.
+    #[inline]
     pub fn take<O: Operation>(self, token: Token<O>) -> Result<O::Output, Completion<'q>> {
         if self.ready.token != token.erase() {
             return Err(self);
         }
-        let (queue, ready) = self.into_parts();
-        Ok(queue.finish::<O>(&ready))
+        self.take_as::<O>()
     }
 
     /// Takes the result, if the operation is an `O`.
     ///
     /// # Errors
     /// The completion itself, untouched, if it is of another type or was posted.
+    #[inline]
     pub fn take_as<O: Operation>(self) -> Result<O::Output, Completion<'q>> {
-        if self.ready.token == Token::POSTED || !self.queue.holds::<O>(&self.ready) {
+        if self.ready.token == Token::POSTED {
             return Err(self);
         }
-        let (queue, ready) = self.into_parts();
-        Ok(queue.finish::<O>(&ready))
+        // Once its result is taken there is none left to drop, even if a buffer panics meanwhile.
+        let this = ManuallyDrop::new(self);
+        match this.queue.finish::<O>(&this.ready) {
+            Some(output) => Ok(output),
+            None => Err(ManuallyDrop::into_inner(this)),
+        }
     }
 
     /// Leaves the result of a final completion in the queue, until [`Queue::take`] asks for it by
@@ -220,6 +226,7 @@ impl<'q> Completions<'q> {
 impl<'q> Iterator for Completions<'q> {
     type Item = Completion<'q>;
 
+    #[inline]
     fn next(&mut self) -> Option<Completion<'q>> {
         self.remaining = self.remaining.checked_sub(1)?;
         let ready = self.queue.pop_ready()?;
@@ -231,21 +238,22 @@ impl<'q> Iterator for Completions<'q> {
     }
 }
 
-/// One line of the queue's list of what is ready: what a backend reported, in a few words.
+/// One line of the queue's list of what is ready: what a backend reported, in 32 bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Ready {
     pub(crate) token: Token,
     pub(crate) user_data: u64,
     /// Not negative: a count or a descriptor. Negative: the raw code of the system's error.
     pub(crate) result: i64,
-    pub(crate) flags: u32,
     /// The pool's buffer that holds an item, if `BUFFER` is set.
     pub(crate) buffer: BufferRef,
+    pub(crate) flags: u8,
     pub(crate) kind: OpKind,
 }
 
 /// A piece of a pool's buffer: which buffer, and where in it the kernel began to fill.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[repr(C, packed(2))]
 pub(crate) struct BufferRef {
     pub(crate) offset: u32,
     pub(crate) id: u16,
@@ -253,13 +261,15 @@ pub(crate) struct BufferRef {
 
 impl Ready {
     /// More completions of this operation follow.
-    pub(crate) const MORE: u32 = 1;
+    pub(crate) const MORE: u8 = 1;
     /// The operation was cut short by a cancel, a deadline or a broken chain.
-    pub(crate) const CANCELLED: u32 = 2;
+    pub(crate) const CANCELLED: u8 = 2;
     /// The deadline was the reason for the cut.
-    pub(crate) const TIMED_OUT: u32 = 4;
+    pub(crate) const TIMED_OUT: u8 = 4;
     /// `buffer` names a piece of the operation's pool.
-    pub(crate) const BUFFER: u32 = 8;
+    pub(crate) const BUFFER: u8 = 8;
     /// A datagram was longer than its buffer.
-    pub(crate) const TRUNCATED: u32 = 16;
+    pub(crate) const TRUNCATED: u8 = 16;
 }
+
+const _: () = assert!(size_of::<Ready>() == 32);

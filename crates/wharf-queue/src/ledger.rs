@@ -15,10 +15,10 @@ use crate::bufpool::PoolCore;
 use crate::completion::{BufferRef, Ready};
 use crate::handle::Handles;
 use crate::op::{Op, OpKind};
-use crate::slot::{CancelReason, Slots, State, Token};
+use crate::slot::{CancelReason, NONE, Slot, Slots, State, Token};
 use crate::stats::{Counters, count};
 use crate::time::Moment;
-use crate::timer::{NOT_IN_HEAP, Positions, Timers};
+use crate::timer::Timers;
 
 /// What the queue has to do after a backend has reported.
 #[derive(Clone, Copy, Debug)]
@@ -88,48 +88,64 @@ impl Ledger {
     }
 
     /// Reports one item of a multishot operation, which goes on.
-    pub(crate) fn item(&self, slot: u32, result: i64, flags: u32, buffer: BufferRef) {
+    pub(crate) fn item(&self, slot: u32, result: i64, flags: u8, buffer: BufferRef) {
         count(&self.counters.items);
-        self.push_ready(slot, result, flags | Ready::MORE, buffer);
+        let record = self.slots.get(slot);
+        self.push_ready(record, slot, result, flags | Ready::MORE, buffer);
     }
 
     /// Reports the final result, with the flags and the piece of a pool that belong to it.
     #[inline]
-    pub(crate) fn complete_with(&self, slot: u32, result: i64, flags: u32, buffer: BufferRef) {
+    pub(crate) fn complete_with(&self, slot: u32, result: i64, flags: u8, buffer: BufferRef) {
         let record = self.slots.get(slot);
         debug_assert!(matches!(record.state.get(), State::Held | State::InFlight));
         record.state.set(State::Done);
         count(&self.counters.completed);
-        if self.slots.position(slot) != NOT_IN_HEAP {
+        if record.has_deadline() {
             self.timers.borrow_mut().remove(&self.slots, slot);
         }
+        if record.handle.get() != NONE {
+            self.leave_handles(record, slot);
+        }
+        if record.chained.get() {
+            self.go_on_after(record, result, flags);
+        }
+        self.push_ready(record, slot, result, flags, buffer);
+    }
+
+    /// Takes a completed operation off the lists of its handles, on which a close may wait.
+    #[inline]
+    fn leave_handles(&self, record: &Slot, slot: u32) {
         if let Some(close) = self.handles.unlink(&self.slots, slot) {
             self.followups.borrow_mut().push(Followup::Close(close));
         }
-        if let Op::Splice { to: second, .. } | Op::SendFile { file: second, .. } = record.op.get() {
+        if let Op::Splice { to: second, .. } | Op::SendFile { file: second, .. } = *record.op() {
             if let Some(close) = self.handles.unlink_second(second.index, slot) {
                 self.followups.borrow_mut().push(Followup::Close(close));
             }
         }
-        if let Some(token) = record
-            .chain_next
-            .take()
-            .filter(|_| !record.native_link.get())
-        {
-            let cut = flags & (Ready::CANCELLED | Ready::TIMED_OUT) != 0;
-            let go_on = !cut && result >= 0 && was_whole(&record.op.get(), result);
-            self.followups
-                .borrow_mut()
-                .push(Followup::Chain { token, go_on });
-        }
-        self.push_ready(slot, result, flags, buffer);
     }
 
-    #[inline]
-    fn push_ready(&self, slot: u32, result: i64, flags: u32, buffer: BufferRef) {
-        let record = self.slots.get(slot);
+    /// Notes what becomes of the next operation of a chain that the queue itself links.
+    #[cold]
+    fn go_on_after(&self, record: &Slot, result: i64, flags: u8) {
+        let Some(token) = record.take_chained() else {
+            return;
+        };
+        if record.native_link.get() {
+            return;
+        }
+        let cut = flags & (Ready::CANCELLED | Ready::TIMED_OUT) != 0;
+        let go_on = !cut && result >= 0 && was_whole(record.op(), result);
+        self.followups
+            .borrow_mut()
+            .push(Followup::Chain { token, go_on });
+    }
+
+    #[inline(always)]
+    fn push_ready(&self, record: &Slot, slot: u32, result: i64, flags: u8, buffer: BufferRef) {
         self.ready.borrow_mut().push_back(Ready {
-            token: self.slots.token(slot),
+            token: record.token(slot),
             user_data: record.user_data.get(),
             result,
             flags,

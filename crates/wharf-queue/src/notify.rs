@@ -7,19 +7,20 @@
 //!            1 park                      3 wake (system call)
 //!   AWAKE ------------> PARKED ------------------+
 //!     ^ |                 |                      v
-//!     | | 2 wake          | 4 unpark          NOTIFIED
+//!     | | 2 wake          | 4 awake          NOTIFIED
 //!     | +-----------------|-------------------->  |
-//!     +-------------------+<----------------------+  4 unpark
+//!     +-------------------+<----------------------+  4 awake
 //! ```
 //!
 //! 1 `Shared::park` by the owner, before it blocks. It refuses when the state is NOTIFIED.
 //! 2, 3 `Shared::wake` by anyone. Only the one that finds PARKED makes a system call, so that a
 //!   storm of wakes costs at most one per sleep.
-//! 4 `Shared::unpark` by the owner, after it has blocked or refused to.
+//! 4 `Shared::awake` by the owner, when it takes in what others brought: after it has blocked, and
+//!   before it thinks of blocking. It tells whether there may be something.
 //!
-//! A waker publishes what it brings *before* `wake`, and the owner looks for it *after* `unpark`:
-//! either the waker's swap comes before `unpark`, and the owner sees what was published, or it
-//! comes after, and the next `park` refuses. So nothing is lost.
+//! A waker publishes what it brings *before* `wake`, and the owner looks for it *after* `awake`:
+//! either the waker's swap comes before that of `awake`, and the owner sees what was published, or
+//! it comes after, and the next `park` refuses. So nothing is lost.
 
 use std::fmt;
 use std::sync::Arc;
@@ -64,19 +65,20 @@ impl Shared {
     }
 
     /// Announces that the owner is about to block. Returns false if it must not, because a wake
-    /// came since the last `unpark`.
+    /// came since the last `awake`.
     pub(crate) fn park(&self) -> bool {
         self.state
             .compare_exchange(AWAKE, PARKED, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 
-    /// Ends a park, or a refused one.
-    pub(crate) fn unpark(&self) {
+    /// Ends a park, and tells whether a wake came since the last time: then what was published
+    /// before it is there to be seen.
+    #[inline]
+    pub(crate) fn awake(&self) -> bool {
         // Most turns find AWAKE: a load keeps the cache line shared and saves a locked instruction.
-        if self.state.load(Ordering::Acquire) != AWAKE {
-            self.state.swap(AWAKE, Ordering::AcqRel);
-        }
+        self.state.load(Ordering::Acquire) != AWAKE
+            && self.state.swap(AWAKE, Ordering::AcqRel) == NOTIFIED
     }
 
     /// Makes the owner's current or next sleep end. Never blocks, never fails.
@@ -95,10 +97,6 @@ impl Shared {
 
     pub(crate) fn pop(&self) -> Option<Posted> {
         self.inbox.pop().ok()
-    }
-
-    pub(crate) fn has_posted(&self) -> bool {
-        !self.inbox.is_empty()
     }
 
     /// Whether `notify` was called since `take_notified` last was.

@@ -210,7 +210,7 @@ impl Queue {
     /// `None` if the operation is not finished, or its result was not kept.
     pub fn take<O: Operation>(&self, token: Token<O>) -> Option<O::Output> {
         let ready = self.kept(token.erase())?;
-        Some(self.finish::<O>(&ready))
+        self.finish::<O>(&ready)
     }
 
     /// Hands over what is submitted and waits for at least one completion, a time-out or a
@@ -364,17 +364,10 @@ impl Queue {
         }
         let slots = &core.ledger.slots;
         let index = slots.alloc();
-        slots.place(index, op, |op, slot| {
+        slots.place(slots.get(index), op, |op, slot| {
             slot.kind.set(O::KIND);
             slot.route.set(route_of(op));
             slot.user_data.set(user_data);
-            let lowered = op.lower(slot);
-            slot.op.set(match lowered {
-                Ok(op) => op,
-                Err(error) => Op::Known {
-                    result: -i64::from(error),
-                },
-            });
             if O::KIND != OpKind::Close {
                 let [first, second] = op.handles();
                 if let Some(handle) = first {
@@ -387,6 +380,12 @@ impl Queue {
                         .handles
                         .link_second(handle.target().index, index);
                 }
+            }
+            match op.lower(slot) {
+                Ok(op) => op,
+                Err(error) => Op::Known {
+                    result: -i64::from(error),
+                },
             }
         });
         match deadline {
@@ -430,31 +429,18 @@ impl Queue {
             if ready.token == Token::POSTED {
                 return Some(ready);
             }
-            if !self
-                .core
-                .ledger
-                .slots
-                .get(ready.token.index() as u32)
-                .abandoned
-                .get()
-            {
+            let slot = self.core.ledger.slots.get(ready.token.index() as u32);
+            if !slot.abandoned.get() {
                 return Some(ready);
             }
             self.discard_ready(&ready);
         }
     }
 
-    pub(crate) fn holds<O: Operation>(&self, ready: &Ready) -> bool {
-        self.core
-            .ledger
-            .slots
-            .get(ready.token.index() as u32)
-            .holds::<O>()
-    }
-
-    /// Makes the typed result of a ready operation or item; a final one ends its slot.
+    /// Makes the typed result of a ready operation or item; a final one ends its slot. `None`, and
+    /// nothing has happened, if the operation is not an `O`.
     #[inline]
-    pub(crate) fn finish<O: Operation>(&self, ready: &Ready) -> O::Output {
+    pub(crate) fn finish<O: Operation>(&self, ready: &Ready) -> Option<O::Output> {
         let index = ready.token.index() as u32;
         let slots = &self.core.ledger.slots;
         let slot = slots.get(index);
@@ -464,11 +450,12 @@ impl Queue {
             ready,
         };
         if ready.flags & Ready::MORE != 0 {
-            return slots.with_payload::<O, _>(index, |op| op.item(done));
+            return slot.with_payload::<O, _>(|op| op.item(done));
         }
-        let output = slots.take_payload::<O>(index).finish(done);
-        slots.free(index);
-        output
+        let op = slot.take_payload::<O>()?;
+        // The slot ends in any case: a buffer's own code may panic.
+        let _ended = slots.end(index);
+        Some(op.finish(done))
     }
 
     pub(crate) fn discard_ready(&self, ready: &Ready) {
@@ -482,19 +469,21 @@ impl Queue {
     }
 
     pub(crate) fn keep(&self, ready: &Ready) {
-        let slot = self.core.ledger.slots.get(ready.token.index() as u32);
-        slot.state.set(State::Kept);
         let Ready {
             result,
             flags,
             buffer,
             ..
         } = *ready;
-        slot.op.set(Op::Kept {
+        let kept = Op::Kept {
             result,
             flags,
             buffer,
-        });
+        };
+        self.core
+            .ledger
+            .slots
+            .keep(ready.token.index() as u32, kept);
     }
 
     fn kept(&self, token: Token) -> Option<Ready> {
@@ -503,7 +492,7 @@ impl Queue {
             result,
             flags,
             buffer,
-        } = slot.op.get()
+        } = *slot.op()
         else {
             return None;
         };

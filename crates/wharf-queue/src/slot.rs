@@ -158,6 +158,8 @@ impl<O: Operation> VTableOf<O> {
 const INLINE_WORDS: usize = 12;
 
 /// One in-flight record. All fields are cells: nobody ever forms a `&mut Slot`.
+///
+/// The first cache line is what every operation touches.
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     generation: Cell<u32>,
@@ -167,29 +169,31 @@ pub(crate) struct Slot {
     /// a positional one.
     pub(crate) route: Cell<OpKind>,
     pub(crate) cancel: Cell<CancelReason>,
+    pub(crate) user_data: Cell<u64>,
+    vtable: Cell<Option<&'static VTable>>,
+    payload: Cell<*mut u8>,
+    /// The index of the handle whose list of operations this slot is on, or `NONE`.
+    pub(crate) handle: Cell<u32>,
+    timer_position: Cell<u32>,
+    /// For the backend's own use; zero when the operation starts.
+    pub(crate) backend_word: Cell<u32>,
+    /// Links for whatever list the backend keeps the slot on; the free list while FREE.
+    pub(crate) list_next: Cell<u32>,
+    /// Bytes done by the earlier parts of an operation that takes several system calls.
+    pub(crate) transferred: Cell<usize>,
+    /// Somebody follows in `chain_next`.
+    pub(crate) chained: Cell<bool>,
     /// The backend links a chain natively: it starts and breaks it, not the queue.
     pub(crate) native_link: Cell<bool>,
     /// Nobody wants the result any more: it is dropped by its type when it arrives.
     pub(crate) abandoned: Cell<bool>,
-    pub(crate) user_data: Cell<u64>,
-    vtable: Cell<Option<&'static VTable>>,
-    payload: Cell<*mut u8>,
-    /// What the backend carries out; valid from HELD to DONE.
-    pub(crate) op: Cell<Op>,
-    /// The index of the handle whose list of operations this slot is on, or `NONE`.
-    pub(crate) handle: Cell<u32>,
+    /// What the backend carries out; see `Slot::op`.
+    op: UnsafeCell<Op>,
     pub(crate) handle_next: Cell<u32>,
     pub(crate) handle_previous: Cell<u32>,
-    /// The slot that goes on when this one has succeeded, or `NONE`.
-    pub(crate) chain_next: Cell<Option<Token>>,
-    timer_position: Cell<u32>,
-    /// Links for whatever list the backend keeps the slot on; the free list while FREE.
-    pub(crate) list_next: Cell<u32>,
     pub(crate) list_previous: Cell<u32>,
-    /// For the backend's own use; zero when the operation starts.
-    pub(crate) backend_word: Cell<u32>,
-    /// Bytes done by the earlier parts of an operation that takes several system calls.
-    pub(crate) transferred: Cell<usize>,
+    /// The slot that goes on when this one has succeeded, if `chained`.
+    chain_next: Cell<Token>,
     scratch: UnsafeCell<Option<Box<sys::Scratch>>>,
     spill: Cell<Spill>,
     inline: UnsafeCell<MaybeUninit<[u64; INLINE_WORDS]>>,
@@ -224,25 +228,38 @@ impl Slot {
             kind: Cell::new(OpKind::Nop),
             route: Cell::new(OpKind::Nop),
             cancel: Cell::new(CancelReason::None),
-            native_link: Cell::new(false),
-            abandoned: Cell::new(false),
             user_data: Cell::new(0),
             vtable: Cell::new(None),
             payload: Cell::new(std::ptr::null_mut()),
-            op: Cell::new(Op::Nop),
             handle: Cell::new(NONE),
+            timer_position: Cell::new(NOT_IN_HEAP),
+            backend_word: Cell::new(0),
+            list_next: Cell::new(NONE),
+            transferred: Cell::new(0),
+            chained: Cell::new(false),
+            native_link: Cell::new(false),
+            abandoned: Cell::new(false),
+            op: UnsafeCell::new(Op::Nop),
             handle_next: Cell::new(NONE),
             handle_previous: Cell::new(NONE),
-            chain_next: Cell::new(None),
-            timer_position: Cell::new(NOT_IN_HEAP),
-            list_next: Cell::new(NONE),
             list_previous: Cell::new(NONE),
-            backend_word: Cell::new(0),
-            transferred: Cell::new(0),
+            chain_next: Cell::new(Token::POSTED),
             scratch: UnsafeCell::new(None),
             spill: Cell::new(Spill::EMPTY),
             inline: UnsafeCell::new(MaybeUninit::uninit()),
         }
+    }
+
+    /// Whether it is in the deadline heap.
+    #[inline]
+    pub(crate) fn has_deadline(&self) -> bool {
+        self.timer_position.get() != NOT_IN_HEAP
+    }
+
+    /// The token of this slot, whose index the caller knows.
+    #[inline]
+    pub(crate) fn token(&self, index: u32) -> Token {
+        Token::new(index, self.generation.get())
     }
 
     /// Memory for a payload: inline, or a block that is reused while it is large enough, so that
@@ -268,6 +285,34 @@ impl Slot {
         pointer
     }
 
+    /// What the backend carries out; valid from HELD to DONE.
+    ///
+    /// It is a reference, because most of those who look need to see the variant only. Nobody
+    /// keeps it: it is written where a slot is placed and where a result is kept, and there no
+    /// backend is at work.
+    #[inline]
+    pub(crate) fn op(&self) -> &Op {
+        // SAFETY: `place` and `keep` write it, neither of which is called while somebody looks.
+        unsafe { &*self.op.get() }
+    }
+
+    fn set_op(&self, op: Op) {
+        // SAFETY: called by `place` and `keep` only; see `op`. The old value needs no drop.
+        unsafe { self.op.get().write(op) };
+    }
+
+    /// Lets `next` go on when this has succeeded.
+    pub(crate) fn chain(&self, next: Token) {
+        self.chain_next.set(next);
+        self.chained.set(true);
+    }
+
+    /// The slot that goes on after this one, once.
+    #[inline]
+    pub(crate) fn take_chained(&self) -> Option<Token> {
+        self.chained.replace(false).then(|| self.chain_next.get())
+    }
+
     /// Forgets the payload's type and gives what would take its result and drop it.
     pub(crate) fn discard_fn(&self) -> fn(&Queue, &crate::completion::Ready) {
         self.vtable
@@ -282,6 +327,25 @@ impl Slot {
         self.vtable.get().is_some_and(|vtable| {
             std::ptr::eq(vtable, &VTableOf::<O>::VTABLE) || (vtable.type_id)() == TypeId::of::<O>()
         })
+    }
+
+    /// Looks at the payload of a multishot operation in flight; `None` if it is not an `O`.
+    pub(crate) fn with_payload<O: Operation, R>(&self, f: impl FnOnce(&O) -> R) -> Option<R> {
+        // SAFETY: the type is checked; a multishot operation lends nothing inside its payload.
+        self.holds::<O>()
+            .then(|| f(unsafe { &*self.payload.get().cast::<O>() }))
+    }
+
+    /// Moves the payload out of a slot that is DONE or KEPT, or HELD and never started; `None` if
+    /// it is not an `O`.
+    #[inline]
+    pub(crate) fn take_payload<O: Operation>(&self) -> Option<O> {
+        if !self.holds::<O>() {
+            return None;
+        }
+        self.vtable.set(None);
+        // SAFETY: the type was checked, and clearing the vtable makes this the only time.
+        Some(unsafe { self.payload.get().cast::<O>().read() })
     }
 
     /// The record for message headers and addresses, which the kernel may use while the operation
@@ -342,8 +406,9 @@ impl Slots {
             .then_some(slot)
     }
 
+    #[inline]
     pub(crate) fn token(&self, index: u32) -> Token {
-        Token::new(index, self.get(index).generation.get())
+        self.get(index).token(index)
     }
 
     /// Every slot that is not free, with its index. For teardown and diagnosis, not for hot paths.
@@ -362,16 +427,14 @@ impl Slots {
         let slot = self.get(index);
         self.free.set(slot.list_next.get());
         self.live.set(self.live.get() + 1);
+        // What is not set here was put back when the last operation completed.
         slot.state.set(State::Held);
         slot.cancel.set(CancelReason::None);
-        slot.native_link.set(false);
-        slot.abandoned.set(false);
         slot.list_next.set(NONE);
-        slot.list_previous.set(NONE);
-        slot.chain_next.set(None);
-        slot.handle.set(NONE);
         slot.backend_word.set(0);
         slot.transferred.set(0);
+        slot.native_link.set(false);
+        slot.abandoned.set(false);
         index
     }
 
@@ -389,15 +452,15 @@ impl Slots {
         }
     }
 
-    /// Moves a typed operation into a slot and lets `prepare` point the kernel at its parts.
+    /// Moves a typed operation into a fresh slot and lets `prepare` point the kernel at its parts.
     #[inline]
-    pub(crate) fn place<O: Operation, R>(
+    pub(crate) fn place<O: Operation>(
         &self,
-        index: u32,
+        slot: &Slot,
         op: O,
-        prepare: impl FnOnce(&mut O, &Slot) -> R,
-    ) -> R {
-        let slot = self.get(index);
+        prepare: impl FnOnce(&mut O, &Slot) -> Op,
+    ) {
+        debug_assert!(slot.vtable.get().is_none());
         let payload = slot.space_for(Layout::new::<O>()).cast::<O>();
         // SAFETY: the space has the layout of `O`, and nothing lives in it: the slot is fresh.
         unsafe { payload.write(op) };
@@ -406,36 +469,20 @@ impl Slots {
         // SAFETY: written above; pointers that `prepare` takes stay valid, as the payload is not
         // referred to again before the final completion.
         let payload = unsafe { &mut *payload };
-        prepare(payload, slot)
+        slot.set_op(prepare(payload, slot));
     }
 
-    /// Looks at the payload of a multishot operation in flight.
-    pub(crate) fn with_payload<O: Operation, R>(&self, index: u32, f: impl FnOnce(&O) -> R) -> R {
+    /// Puts the result of a DONE operation into its slot, until it is asked for.
+    pub(crate) fn keep(&self, index: u32, result: Op) {
         let slot = self.get(index);
-        assert!(
-            slot.holds::<O>(),
-            "the slot's payload is of the type that its token says"
-        );
-        // SAFETY: the type was checked; a multishot operation lends nothing inside its payload.
-        f(unsafe { &*slot.payload.get().cast::<O>() })
-    }
-
-    /// Moves the payload out of a slot that is DONE or KEPT, or HELD and never started.
-    #[inline]
-    pub(crate) fn take_payload<O: Operation>(&self, index: u32) -> O {
-        let slot = self.get(index);
-        assert!(
-            slot.holds::<O>(),
-            "the slot's payload is of the type that its token says"
-        );
-        slot.vtable.set(None);
-        // SAFETY: the type was checked, and clearing the vtable makes this the only time.
-        unsafe { slot.payload.get().cast::<O>().read() }
+        debug_assert_eq!(slot.state.get(), State::Done);
+        slot.state.set(State::Kept);
+        slot.set_op(result);
     }
 
     /// Ends a slot whose payload has been taken.
     #[inline]
-    pub(crate) fn free(&self, index: u32) {
+    fn free(&self, index: u32) {
         let slot = self.get(index);
         debug_assert!(slot.vtable.get().is_none());
         slot.generation.set(slot.generation.get().wrapping_add(1));
@@ -443,6 +490,19 @@ impl Slots {
         slot.list_next.set(self.free.get());
         self.free.set(index);
         self.live.set(self.live.get() - 1);
+    }
+
+    /// Ends a slot whose payload has been taken, when the returned guard is dropped.
+    #[inline]
+    pub(crate) fn end(&self, index: u32) -> impl Drop {
+        struct Ended<'a>(&'a Slots, u32);
+        impl Drop for Ended<'_> {
+            #[inline]
+            fn drop(&mut self) {
+                self.0.free(self.1);
+            }
+        }
+        Ended(self, index)
     }
 
     /// Leaks every slot: for a teardown past its deadline, when the kernel may still write.

@@ -32,6 +32,7 @@ impl Timers {
     }
 
     /// Takes a slot's entry out; does nothing if it has none.
+    #[inline(never)]
     pub(crate) fn remove(&mut self, positions: &impl Positions, slot: u32) {
         let position = positions.position(slot);
         if position == NOT_IN_HEAP {

@@ -161,7 +161,7 @@ impl<S: Selector> Emulation<S> {
 
     /// The handle that a direction of an operation is about: a splice waits for either of its two.
     fn place_of(&self, ledger: &Ledger, slot: u32, fd: Target, direction: Direction) -> Target {
-        match (ledger.slots.get(slot).op.get(), direction) {
+        match (*ledger.slots.get(slot).op(), direction) {
             (Op::Splice { to, .. }, Direction::Write) => to,
             _ => fd,
         }
@@ -176,7 +176,7 @@ impl<S: Selector> Emulation<S> {
             Direction::Read => PARKED_READ,
             Direction::Write => PARKED_WRITE,
         };
-        let second = match record.op.get() {
+        let second = match *record.op() {
             Op::Splice { to, .. } if to.index == fd.index => AT_SECOND,
             _ => 0,
         };
@@ -213,7 +213,7 @@ impl<S: Selector> Emulation<S> {
         let record = ledger.slots.get(slot);
         let word = record.backend_word.get();
         record.backend_word.set(word & CONNECTING);
-        let index = match record.op.get() {
+        let index = match *record.op() {
             Op::Splice { to, .. } if word & AT_SECOND != 0 => to.index,
             _ => record.handle.get(),
         };
@@ -238,7 +238,7 @@ impl<S: Selector> Emulation<S> {
                 let record = ledger.slots.get(first);
                 let fd = Target {
                     index,
-                    ..handle_of(&record.op.get(), index)
+                    ..handle_of(record.op(), index)
                 };
                 self.unpark(ledger, first);
                 let tried = self.attempt(ledger, first);
@@ -250,7 +250,7 @@ impl<S: Selector> Emulation<S> {
             }
         }
         for slot in std::mem::take(&mut self.state(index).watchers) {
-            let fd = handle_of(&ledger.slots.get(slot).op.get(), index);
+            let fd = handle_of(ledger.slots.get(slot).op(), index);
             let tried = self.attempt(ledger, slot);
             self.settle(ledger, slot, fd, tried);
         }
@@ -259,7 +259,7 @@ impl<S: Selector> Emulation<S> {
     /// Makes the calls of an operation until it has a result or would have to wait.
     fn attempt(&mut self, ledger: &Ledger, slot: u32) -> Tried {
         let record = ledger.slots.get(slot);
-        let op = record.op.get();
+        let op = *record.op();
         match op {
             Op::Recv { fd, buf, .. } => self.receive(ledger, slot, &op, fd, buf.len),
             Op::RecvMessage { .. } | Op::Read { .. } | Op::ReadVectored { .. } => {
@@ -663,7 +663,7 @@ impl<S: Selector> Backend for Emulation<S> {
     }
 
     fn submit(&mut self, ledger: &Ledger, slot: u32) {
-        let op = ledger.slots.get(slot).op.get();
+        let op = *ledger.slots.get(slot).op();
         match op {
             Op::Nop => ledger.complete(slot, 0),
             Op::Socket { .. } | Op::Shutdown { .. } => {
@@ -721,7 +721,7 @@ impl<S: Selector> Backend for Emulation<S> {
     }
 
     fn cancel(&mut self, ledger: &Ledger, slot: u32) {
-        if let Op::ChildExit { .. } = ledger.slots.get(slot).op.get() {
+        if let Op::ChildExit { .. } = *ledger.slots.get(slot).op() {
             let token = ledger.slots.token(slot);
             let found = self
                 .children

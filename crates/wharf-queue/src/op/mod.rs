@@ -331,7 +331,7 @@ pub(crate) enum Op {
     /// The result of a finished operation that waits for `Queue::take`. No backend sees it.
     Kept {
         result: i64,
-        flags: u32,
+        flags: u8,
         buffer: BufferRef,
     },
     /// `fd` is a descriptor that becomes readable when the child has exited.

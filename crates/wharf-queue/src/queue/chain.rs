@@ -67,7 +67,7 @@ impl<'q> Chain<'q> {
         let slots = &self.queue.core.ledger.slots;
         let token = slots.token(slot);
         if let Some(&last) = self.slots.last() {
-            slots.get(last).chain_next.set(Some(token));
+            slots.get(last).chain(token);
         }
         self.slots.push(slot);
         Ok(Token::from_bits(token.to_bits()))

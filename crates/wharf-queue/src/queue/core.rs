@@ -65,7 +65,7 @@ impl Core {
     pub(super) fn start(&self, slot: u32) {
         let record = self.ledger.slots.get(slot);
         record.state.set(State::InFlight);
-        match record.op.get() {
+        match *record.op() {
             Op::Known { result } => self.ledger.complete(slot, result),
             Op::Timer { due } => {
                 let due = match due {
@@ -83,8 +83,9 @@ impl Core {
                 }
             }
             Op::Accept { fd } | Op::AcceptMulti { fd } => self.start_accept(slot, fd),
-            op => match self.support[record.route.get() as usize] {
-                Support::Pool => self.pool.submit(slot, op),
+            // The operation is not copied here: it was written just now, in parts.
+            _ => match self.support[record.route.get() as usize] {
+                Support::Pool => self.pool.submit(slot, *record.op()),
                 _ => self.backend.borrow_mut().submit(&self.ledger, slot),
             },
         }
@@ -139,6 +140,12 @@ impl Core {
     /// Carries out what completions have set in motion, until nothing more follows.
     #[inline]
     pub(super) fn run_followups(&self) {
+        if !self.ledger.followups.borrow().is_empty() {
+            self.run_all_followups();
+        }
+    }
+
+    fn run_all_followups(&self) {
         loop {
             let Some(followup) = self.ledger.followups.borrow_mut().pop() else {
                 return;
@@ -167,16 +174,13 @@ impl Core {
         };
         loop {
             self.collect();
-            let parked = self.shared.park();
-            let idle = parked && self.ledger.ready.borrow().is_empty() && !self.shared.has_posted();
-            let sleep = if idle {
-                self.sleep_until(until)
-            } else {
-                Sleep::Not
+            let nothing = self.ledger.ready.borrow().is_empty() && !self.shared.has_notified();
+            let sleep = match nothing.then(|| self.sleep_until(until)) {
+                None | Some(Sleep::Not) => Sleep::Not,
+                Some(sleep) if self.shared.park() => sleep,
+                Some(_) => Sleep::Not,
             };
-            let waited = self.backend.borrow_mut().wait(&self.ledger, sleep);
-            self.shared.unpark();
-            waited?;
+            self.backend.borrow_mut().wait(&self.ledger, sleep)?;
             self.collect();
             self.expire();
             let notified = self.shared.take_notified();
@@ -222,6 +226,14 @@ impl Core {
     /// Takes in what other threads brought, and starts what has waited for it.
     #[inline]
     pub(super) fn collect(&self) {
+        if self.shared.awake() {
+            self.take_posted();
+        }
+        self.feed_pools();
+        self.run_followups();
+    }
+
+    fn take_posted(&self) {
         while let Some(posted) = self.shared.pop() {
             match posted {
                 Posted::User { user_data, value } => {
@@ -229,16 +241,14 @@ impl Core {
                         token: Token::POSTED,
                         user_data,
                         result: value,
-                        flags: 0,
                         buffer: Default::default(),
+                        flags: 0,
                         kind: OpKind::Nop,
                     });
                 }
                 Posted::Pool { slot, result } => self.ledger.complete(slot, result),
             }
         }
-        self.feed_pools();
-        self.run_followups();
     }
 
     /// Lets multishot receives go on whose pools have buffers again, and lets go of pools that
@@ -246,8 +256,10 @@ impl Core {
     pub(super) fn feed_pools(&self) {
         let count = self.ledger.pools.borrow().len();
         for index in 0..count {
-            let Some(pool) = self.ledger.pools.borrow()[index].clone() else {
-                continue;
+            let pool = match &self.ledger.pools.borrow()[index] {
+                // One reference is the ledger's.
+                Some(pool) if pool.is_starving() || Arc::strong_count(pool) == 1 => pool.clone(),
+                _ => continue,
             };
             // One reference is the ledger's, one is ours.
             if Arc::strong_count(&pool) == 2 {
@@ -311,15 +323,11 @@ impl Core {
     }
 
     pub(super) fn arm(&self) -> io::Result<sys::RawHandle> {
-        // An earlier `arm` may not have been followed by a wait.
-        self.shared.unpark();
         self.backend.borrow_mut().wait(&self.ledger, Sleep::Not)?;
         self.collect();
         let parked = self.shared.park();
-        let waiting = !parked
-            || !self.ledger.ready.borrow().is_empty()
-            || self.shared.has_posted()
-            || self.shared.has_notified();
+        let waiting =
+            !parked || !self.ledger.ready.borrow().is_empty() || self.shared.has_notified();
         let due = if waiting {
             Some(Moment::from_nanos(0))
         } else {
@@ -376,14 +384,12 @@ impl Core {
                 break left;
             }
             self.collect();
-            let parked = self.shared.park();
-            let sleep = if parked && !self.shared.has_posted() {
+            let sleep = if self.shared.park() {
                 Sleep::For(until.saturating_duration_since(now))
             } else {
                 Sleep::Not
             };
             let waited = self.backend.borrow_mut().wait(&self.ledger, sleep);
-            self.shared.unpark();
             self.collect();
             if waited.is_err() {
                 break left;

@@ -33,8 +33,9 @@ use crate::completion::{BufferRef, Ready};
 use crate::ledger::Ledger;
 use crate::notify::Wake;
 use crate::op::{Op, OpKind, Support, Target};
-use crate::slot::{CancelReason, State, Token};
+use crate::slot::{CancelReason, Slot, State, Token};
 use crate::stats::count;
+use crate::sys::ring::{self, RingFd};
 use crate::sys::{self, RawError, RawHandle, call};
 use crate::time::Moment;
 
@@ -60,14 +61,15 @@ const TURNS_WITHOUT_LOOK: u32 = 32;
 
 pub(crate) struct Uring {
     ring: IoUring,
+    fd: RingFd,
+    /// The flags of an enter that sleeps.
+    wait_flags: u32,
     probe: Option<io_uring::Probe>,
     deferred: bool,
     /// Operations that found no room in the ring, in order.
     backlog: VecDeque<u32>,
     /// Other entries that found no room: cancels, the wake poll.
     urgent: VecDeque<squeue::Entry>,
-    /// Operations with an entry in the ring.
-    in_ring: usize,
     wake: Option<Arc<OwnedFd>>,
     wake_armed: bool,
     /// Whether the pool of this index has a buffer ring.
@@ -131,13 +133,18 @@ impl Uring {
             ));
         }
         let probe = probe::opcodes(&ring);
+        let no_iowait = match ring.params().is_feature_no_iowait() {
+            true => ring::NO_IOWAIT,
+            false => 0,
+        };
         Ok(Uring {
+            fd: RingFd::register(ring.as_raw_fd()),
+            wait_flags: ring::GET_EVENTS | no_iowait,
             ring,
             probe,
             deferred,
             backlog: VecDeque::new(),
             urgent: VecDeque::new(),
-            in_ring: 0,
             wake: None,
             wake_armed: false,
             groups: Vec::new(),
@@ -154,7 +161,9 @@ impl Uring {
             ("defer_taskrun", self.deferred),
             ("ext_arg", parameters.is_feature_ext_arg()),
             ("fast_poll", parameters.is_feature_fast_poll()),
+            ("no_iowait", parameters.is_feature_no_iowait()),
             ("nodrop", parameters.is_feature_nodrop()),
+            ("registered_ring_fd", self.fd.is_registered()),
             ("cqe_skip", parameters.is_feature_skip_cqe_on_success()),
         ]);
         features.extend(probe::opcode_features(self.probe.as_ref()));
@@ -176,19 +185,38 @@ impl Uring {
     }
 
     /// Pushes an entry if there is room, after the kernel has been given what is there.
+    #[inline]
     fn push(&mut self, ledger: &Ledger, entry: &squeue::Entry) -> bool {
-        for _ in 0..2 {
-            // SAFETY: what the entry's pointers lead to is in custody until its completion.
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                return true;
-            }
-            count(&ledger.counters.ring_overflows);
-            self.enter(ledger, Sleep::Not, false);
+        self.try_push(entry) || {
+            self.make_room(ledger);
+            self.try_push(entry)
         }
-        false
+    }
+
+    #[inline]
+    fn try_push(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: what the entry's pointers lead to is in custody until its completion.
+        unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+
+    #[inline]
+    fn try_push_prepared(&mut self, record: &Slot, bits: u64) -> bool {
+        let mut ring = self.ring.submission();
+        prep::entry(record, |entry| {
+            // SAFETY: what the entry's pointers lead to is in custody until its completion.
+            unsafe { ring.push(&entry.user_data(bits)) }.is_ok()
+        })
+    }
+
+    /// The ring is full: the kernel takes what is there.
+    #[cold]
+    fn make_room(&mut self, ledger: &Ledger) {
+        count(&ledger.counters.ring_overflows);
+        self.enter(ledger, Sleep::Not, false);
     }
 
     /// Pushes the entry of an operation, behind those that wait for room.
+    #[inline]
     fn push_operation(&mut self, ledger: &Ledger, slot: u32) {
         if !self.backlog.is_empty() || !self.try_push_operation(ledger, slot) {
             self.backlog.push_back(slot);
@@ -197,20 +225,22 @@ impl Uring {
 
     #[inline]
     fn try_push_operation(&mut self, ledger: &Ledger, slot: u32) -> bool {
-        let Some(entry) = prep::entry(ledger, slot) else {
-            unreachable!("{:?} is not the ring's", ledger.slots.get(slot).op.get())
+        let record = ledger.slots.get(slot);
+        let bits = record.token(slot).to_bits();
+        let pushed = self.try_push_prepared(record, bits) || {
+            self.make_room(ledger);
+            self.try_push_prepared(record, bits)
         };
-        let pushed = self.push(ledger, &entry.user_data(ledger.slots.token(slot).to_bits()));
         if pushed {
-            self.entered_ring(ledger, slot, 0);
+            self.entered_ring(record, 0);
         }
         pushed
     }
 
-    fn entered_ring(&mut self, ledger: &Ledger, slot: u32, more: u32) {
-        let word = &ledger.slots.get(slot).backend_word;
-        word.set(word.get() | IN_RING | more);
-        self.in_ring += 1;
+    #[inline]
+    fn entered_ring(&mut self, record: &Slot, more: u32) {
+        let word = record.backend_word.get();
+        record.backend_word.set(word | IN_RING | more);
     }
 
     /// Pushes an entry that belongs to no operation, before anything that waits.
@@ -240,32 +270,19 @@ impl Uring {
     /// the kind "not now": time is up, a signal came, the completion ring must be emptied first.
     fn enter(&mut self, ledger: &Ledger, sleep: Sleep, events: bool) {
         count(&ledger.counters.system_calls);
-        let submitter = self.ring.submitter();
+        let submit = self.ring_len();
+        let waiting = self.wait_flags;
         let result = match sleep {
-            Sleep::Not => {
-                let waiting = self.ring_len();
-                let flags = if events { getevents() } else { 0 };
-                let submitter = self.ring.submitter();
-                // SAFETY: no signal mask is given.
-                unsafe { submitter.enter::<libc::sigset_t>(waiting, 0, flags, None) }
-            }
-            Sleep::For(duration) => {
-                let time = types::Timespec::from(duration);
-                submitter.submit_with_args(1, &types::SubmitArgs::new().timespec(&time))
-            }
-            Sleep::Forever => submitter.submit_and_wait(1),
+            Sleep::Not if events => self.fd.enter(submit, 0, ring::GET_EVENTS, None),
+            Sleep::Not => self.fd.enter(submit, 0, 0, None),
+            Sleep::For(duration) => self.fd.enter(submit, 1, waiting, Some(duration)),
+            Sleep::Forever => self.fd.enter(submit, 1, waiting, None),
         };
         debug_assert!(
-            result
-                .as_ref()
-                .err()
-                .and_then(io::Error::raw_os_error)
-                .is_none_or(|error| {
-                    matches!(
-                        error,
-                        libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN
-                    )
-                }),
+            matches!(
+                result,
+                Ok(_) | Err(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+            ),
             "io_uring_enter: {result:?}"
         );
     }
@@ -303,7 +320,6 @@ impl Uring {
                 }
                 let more = cqueue::more(entry.flags());
                 if !more {
-                    self.in_ring -= 1;
                     let word = record.backend_word.get();
                     record.backend_word.set(word & !(IN_RING | POLLING));
                     if word & POLLING != 0 {
@@ -356,26 +372,27 @@ impl Uring {
     }
 
     /// An entry of an operation's own.
+    #[inline]
     fn completed(&mut self, ledger: &Ledger, slot: u32, entry: &cqueue::Entry) {
         let record = ledger.slots.get(slot);
-        let (op, result) = (record.op.get(), i64::from(entry.result()));
-        let cancelled = record.cancel.get() != CancelReason::None;
+        let (op, result) = (record.op(), i64::from(entry.result()));
         if result < 0 {
+            let cancelled = record.cancel.get() != CancelReason::None;
             match -entry.result() {
                 libc::ECANCELED => return ledger.complete_cancelled(slot),
                 libc::EINTR if cancelled => return ledger.complete_cancelled(slot),
                 libc::EINTR => return self.push_operation(ledger, slot),
                 libc::EAGAIN if !record.native_link.get() => {
-                    return self.wait_for_readiness(ledger, slot, &op);
+                    return self.wait_for_readiness(ledger, slot, op);
                 }
                 _ => {}
             }
         }
-        match op {
+        match *op {
             Op::RecvMulti { pool, .. } | Op::RecvFromMulti { pool, .. } => {
                 self.received(ledger, slot, pool, entry);
             }
-            Op::Accept { .. } | Op::AcceptMulti { .. } => self.accepted(ledger, slot, &op, entry),
+            Op::Accept { .. } | Op::AcceptMulti { .. } => self.accepted(ledger, slot, op, entry),
             Op::Send { buf, flags, .. } if flags.all && result >= 0 => {
                 let sent = record.transferred.get() + result as usize;
                 self.sent(ledger, slot, sent, sent >= buf.len);
@@ -423,7 +440,7 @@ impl Uring {
         let poll = opcode::PollAdd::new(types::Fd(fd), events)
             .build()
             .user_data(bits);
-        self.entered_ring(ledger, slot, POLLING);
+        self.entered_ring(ledger.slots.get(slot), POLLING);
         self.push_urgent(ledger, poll);
     }
 
@@ -494,7 +511,7 @@ impl Uring {
             offset,
             socket,
             len,
-        } = record.op.get()
+        } = *record.op()
         else {
             unreachable!("only a SendFile gets here")
         };
@@ -537,11 +554,6 @@ impl Uring {
     }
 }
 
-/// `IORING_ENTER_GETEVENTS` (io_uring_enter(2)).
-const fn getevents() -> u32 {
-    1
-}
-
 /// Whether the kernel's links mean for this operation what a chain means.
 fn links_natively(op: &Op) -> bool {
     match *op {
@@ -550,6 +562,12 @@ fn links_natively(op: &Op) -> bool {
         Op::Send { flags, .. } => !flags.all,
         Op::Read { offset, .. } | Op::Write { offset, .. } => offset != Op::CURRENT,
         _ => false,
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        self.fd.unregister();
     }
 }
 
@@ -616,7 +634,7 @@ impl Backend for Uring {
 
     #[inline]
     fn submit(&mut self, ledger: &Ledger, slot: u32) {
-        match ledger.slots.get(slot).op.get() {
+        match *ledger.slots.get(slot).op() {
             Op::SendFile { .. } => self.send_file(ledger, slot),
             Op::RecvMulti { pool, .. } | Op::RecvFromMulti { pool, .. } => {
                 debug_assert!(self.has_group(pool));
@@ -632,7 +650,7 @@ impl Backend for Uring {
     }
 
     fn submit_chain(&mut self, ledger: &Ledger, slots: &[u32]) -> bool {
-        let links = |&slot: &u32| links_natively(&ledger.slots.get(slot).op.get());
+        let links = |&slot: &u32| links_natively(ledger.slots.get(slot).op());
         if !slots.iter().all(links) || !self.backlog.is_empty() {
             return false;
         }
@@ -647,17 +665,14 @@ impl Backend for Uring {
             }
         }
         for (position, &slot) in slots.iter().enumerate() {
-            let entry = prep::entry(ledger, slot).expect("operations that link have entries");
-            let entry = entry.user_data(ledger.slots.token(slot).to_bits());
+            let record = ledger.slots.get(slot);
+            let bits = record.token(slot).to_bits();
             let last = position + 1 == slots.len();
-            let entry = if last {
-                entry
-            } else {
-                entry.flags(Flags::IO_LINK)
-            };
+            let flags = if last { Flags::empty() } else { Flags::IO_LINK };
+            let entry = prep::entry(record, |entry| entry.user_data(bits).flags(flags));
             let pushed = self.push(ledger, &entry);
             debug_assert!(pushed, "room was made above");
-            self.entered_ring(ledger, slot, 0);
+            self.entered_ring(record, 0);
         }
         true
     }

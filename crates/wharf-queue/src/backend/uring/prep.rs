@@ -5,8 +5,8 @@
 use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
 
-use crate::ledger::Ledger;
 use crate::op::{MessageFlags, Op};
+use crate::slot::Slot;
 use crate::sys::{self, MAX_TRANSFER, Scratch, StatBuf, call};
 
 /// Entries take 32 bits of length; what is longer comes out short, as with the system calls.
@@ -20,20 +20,23 @@ fn flags(flags: MessageFlags) -> i32 {
     all | (call::message_flags(flags) & !libc::MSG_DONTWAIT)
 }
 
-/// The entry of an operation, from where its earlier parts have left off. `None` for what never
-/// comes here: the pool's operations and the queue's own.
-pub(super) fn entry(ledger: &Ledger, slot: u32) -> Option<Entry> {
-    let record = ledger.slots.get(slot);
-    let op = record.op.get();
-    Some(match op {
-        Op::Nop => opcode::Nop::new().build(),
+/// Gives `put` the entry of an operation, from where its earlier parts have left off.
+///
+/// It is not returned, because an entry that is put together in one place for all operations and
+/// copied from there costs more than the rest of a submission: the processor waits until its small
+/// parts are written before it reads them as large ones. Here each arm writes where `put` wants it.
+#[inline]
+pub(super) fn entry<R>(record: &Slot, put: impl FnOnce(Entry) -> R) -> R {
+    let op = record.op();
+    match *op {
+        Op::Nop => put(opcode::Nop::new().build()),
         Op::Read { .. } | Op::Write { .. } | Op::ReadVectored { .. } | Op::WriteVectored { .. } => {
-            transfer(&op)
+            transfer(op, put)
         }
-        Op::Recv { .. } | Op::RecvMessage { .. } | Op::RecvMulti { .. } => receive(&op),
+        Op::Recv { .. } | Op::RecvMessage { .. } | Op::RecvMulti { .. } => receive(op, put),
         Op::RecvFromMulti { fd, pool } => {
             let header = Scratch::header(record.scratch().as_ptr());
-            opcode::RecvMsgMulti::new(types::Fd(fd.raw), header, pool as u16).build()
+            put(opcode::RecvMsgMulti::new(types::Fd(fd.raw), header, pool as u16).build())
         }
         Op::Send {
             fd,
@@ -41,19 +44,23 @@ pub(super) fn entry(ledger: &Ledger, slot: u32) -> Option<Entry> {
             flags: how,
         } => {
             let rest = buf.after(record.transferred.get());
-            opcode::Send::new(types::Fd(fd.raw), rest.pointer, cut(rest.len))
-                .flags(flags(how))
-                .build()
+            put(
+                opcode::Send::new(types::Fd(fd.raw), rest.pointer, cut(rest.len))
+                    .flags(flags(how))
+                    .build(),
+            )
         }
         Op::SendMessage {
             fd,
             scratch,
             flags: how,
-        } => opcode::SendMsg::new(types::Fd(fd.raw), Scratch::header(scratch))
-            .flags(flags(how) as u32)
-            .build(),
+        } => put(
+            opcode::SendMsg::new(types::Fd(fd.raw), Scratch::header(scratch))
+                .flags(flags(how) as u32)
+                .build(),
+        ),
         Op::SendFile { socket, .. } => {
-            opcode::PollAdd::new(types::Fd(socket.raw), libc::POLLOUT as u32).build()
+            put(opcode::PollAdd::new(types::Fd(socket.raw), libc::POLLOUT as u32).build())
         }
         Op::Accept { .. }
         | Op::AcceptMulti { .. }
@@ -62,15 +69,15 @@ pub(super) fn entry(ledger: &Ledger, slot: u32) -> Option<Entry> {
         | Op::Shutdown { .. }
         | Op::Close { .. }
         | Op::Poll { .. }
-        | Op::ChildExit { .. } => on_socket(&op),
+        | Op::ChildExit { .. } => on_socket(op, put),
         Op::Open { .. }
         | Op::Stat { .. }
         | Op::Rename { .. }
         | Op::Remove { .. }
         | Op::CreateDir { .. }
         | Op::HardLink { .. }
-        | Op::SymbolicLink { .. } => by_name(&op),
-        Op::Truncate { fd, len } => opcode::Ftruncate::new(types::Fd(fd.raw), len).build(),
+        | Op::SymbolicLink { .. } => by_name(op, put),
+        Op::Truncate { fd, len } => put(opcode::Ftruncate::new(types::Fd(fd.raw), len).build()),
         Op::Allocate {
             fd,
             offset,
@@ -82,17 +89,17 @@ pub(super) fn entry(ledger: &Ledger, slot: u32) -> Option<Entry> {
             } else {
                 0
             };
-            opcode::Fallocate::new(types::Fd(fd.raw), len)
+            put(opcode::Fallocate::new(types::Fd(fd.raw), len)
                 .offset(offset)
                 .mode(mode)
-                .build()
+                .build())
         }
         Op::Sync { fd, data_only } => {
             let flags = match data_only {
                 true => types::FsyncFlags::DATASYNC,
                 false => types::FsyncFlags::empty(),
             };
-            opcode::Fsync::new(types::Fd(fd.raw)).flags(flags).build()
+            put(opcode::Fsync::new(types::Fd(fd.raw)).flags(flags).build())
         }
         Op::Splice {
             from,
@@ -103,30 +110,35 @@ pub(super) fn entry(ledger: &Ledger, slot: u32) -> Option<Entry> {
         } => {
             // The offset that means "here" is -1 for the kernel too.
             let (from, to) = (types::Fd(from.raw), types::Fd(to.raw));
-            opcode::Splice::new(from, from_offset as i64, to, to_offset as i64, len).build()
+            put(opcode::Splice::new(from, from_offset as i64, to, to_offset as i64, len).build())
         }
-        Op::Raw { entry } => super::raw_entry(entry),
+        Op::Raw { entry } => put(super::raw_entry(entry)),
         Op::ReadDir { .. }
         | Op::CopyFile { .. }
         | Op::Resolve { .. }
         | Op::Blocking { .. }
         | Op::Timer { .. }
         | Op::Known { .. }
-        | Op::Kept { .. } => return None,
-    })
+        | Op::Kept { .. } => unreachable!("{op:?} is not the ring's"),
+    }
 }
 
-fn transfer(op: &Op) -> Entry {
+#[inline]
+fn transfer<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
     match *op {
         Op::Read { fd, buf, offset } => {
-            opcode::Read::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
-                .offset(offset)
-                .build()
+            put(
+                opcode::Read::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
+                    .offset(offset)
+                    .build(),
+            )
         }
         Op::Write { fd, buf, offset } => {
-            opcode::Write::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
-                .offset(offset)
-                .build()
+            put(
+                opcode::Write::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
+                    .offset(offset)
+                    .build(),
+            )
         }
         Op::ReadVectored {
             fd,
@@ -134,9 +146,9 @@ fn transfer(op: &Op) -> Entry {
             offset,
         } => {
             let (buffers, count) = Scratch::buffers(scratch);
-            opcode::Readv::new(types::Fd(fd.raw), buffers, count)
+            put(opcode::Readv::new(types::Fd(fd.raw), buffers, count)
                 .offset(offset)
-                .build()
+                .build())
         }
         Op::WriteVectored {
             fd,
@@ -144,77 +156,86 @@ fn transfer(op: &Op) -> Entry {
             offset,
         } => {
             let (buffers, count) = Scratch::buffers(scratch);
-            opcode::Writev::new(types::Fd(fd.raw), buffers, count)
+            put(opcode::Writev::new(types::Fd(fd.raw), buffers, count)
                 .offset(offset)
-                .build()
+                .build())
         }
         _ => unreachable!("{op:?} is no transfer"),
     }
 }
 
-fn receive(op: &Op) -> Entry {
+#[inline]
+fn receive<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
     match *op {
         Op::Recv {
             fd,
             buf,
             flags: how,
-        } => opcode::Recv::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
-            .flags(flags(how))
-            .build(),
+        } => put(
+            opcode::Recv::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
+                .flags(flags(how))
+                .build(),
+        ),
         Op::RecvMessage {
             fd,
             scratch,
             flags: how,
-        } => opcode::RecvMsg::new(types::Fd(fd.raw), Scratch::header(scratch))
-            .flags(flags(how) as u32)
-            .build(),
+        } => put(
+            opcode::RecvMsg::new(types::Fd(fd.raw), Scratch::header(scratch))
+                .flags(flags(how) as u32)
+                .build(),
+        ),
         Op::RecvMulti { fd, pool } => {
-            opcode::RecvMulti::new(types::Fd(fd.raw), pool as u16).build()
+            put(opcode::RecvMulti::new(types::Fd(fd.raw), pool as u16).build())
         }
         _ => unreachable!("{op:?} receives nothing"),
     }
 }
 
-fn on_socket(op: &Op) -> Entry {
+#[inline]
+fn on_socket<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
     let accepted = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     match *op {
         Op::Accept { fd } => {
             let none = std::ptr::null_mut();
-            opcode::Accept::new(types::Fd(fd.raw), none, none.cast())
+            put(opcode::Accept::new(types::Fd(fd.raw), none, none.cast())
                 .flags(accepted)
-                .build()
+                .build())
         }
-        Op::AcceptMulti { fd } => opcode::AcceptMulti::new(types::Fd(fd.raw))
+        Op::AcceptMulti { fd } => put(opcode::AcceptMulti::new(types::Fd(fd.raw))
             .flags(accepted)
-            .build(),
+            .build()),
         Op::Connect { fd, scratch } => {
             let (address, len) = Scratch::address(scratch);
-            opcode::Connect::new(types::Fd(fd.raw), address, len).build()
+            put(opcode::Connect::new(types::Fd(fd.raw), address, len).build())
         }
         Op::Socket {
             domain,
             kind,
             protocol,
-        } => opcode::Socket::new(domain, kind | accepted, protocol).build(),
+        } => put(opcode::Socket::new(domain, kind | accepted, protocol).build()),
         Op::Shutdown { fd, how } => {
-            opcode::Shutdown::new(types::Fd(fd.raw), call::shutdown_how(how)).build()
+            put(opcode::Shutdown::new(types::Fd(fd.raw), call::shutdown_how(how)).build())
         }
-        Op::Close { fd } => opcode::Close::new(types::Fd(fd.raw)).build(),
-        Op::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd.raw), events.into()).build(),
+        Op::Close { fd } => put(opcode::Close::new(types::Fd(fd.raw)).build()),
+        Op::Poll { fd, events } => {
+            put(opcode::PollAdd::new(types::Fd(fd.raw), events.into()).build())
+        }
         Op::ChildExit { pidfd } => {
-            opcode::PollAdd::new(types::Fd(pidfd), libc::POLLIN as u32).build()
+            put(opcode::PollAdd::new(types::Fd(pidfd), libc::POLLIN as u32).build())
         }
         _ => unreachable!("{op:?} is not about a socket"),
     }
 }
 
-fn by_name(op: &Op) -> Entry {
+#[inline]
+fn by_name<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
     let at = types::Fd(libc::AT_FDCWD);
     match *op {
-        Op::Open { path, flags, mode } => opcode::OpenAt::new(at, path)
+        Op::Open { path, flags, mode } => put(opcode::OpenAt::new(at, path)
             .flags(flags)
             .mode(mode)
-            .build(),
+            .build()),
         Op::Stat {
             fd,
             path,
@@ -222,19 +243,21 @@ fn by_name(op: &Op) -> Entry {
             stat,
         } => {
             let (at, path, flags) = call::stat_target(fd.map(|fd| fd.raw), path, follow);
-            opcode::Statx::new(types::Fd(at), path, StatBuf::raw(stat).cast())
-                .flags(flags)
-                .mask(libc::STATX_BASIC_STATS | libc::STATX_BTIME)
-                .build()
+            put(
+                opcode::Statx::new(types::Fd(at), path, StatBuf::raw(stat).cast())
+                    .flags(flags)
+                    .mask(libc::STATX_BASIC_STATS | libc::STATX_BTIME)
+                    .build(),
+            )
         }
-        Op::Rename { from, to } => opcode::RenameAt::new(at, from, at, to).build(),
+        Op::Rename { from, to } => put(opcode::RenameAt::new(at, from, at, to).build()),
         Op::Remove { path, dir } => {
             let flags = if dir { libc::AT_REMOVEDIR } else { 0 };
-            opcode::UnlinkAt::new(at, path).flags(flags).build()
+            put(opcode::UnlinkAt::new(at, path).flags(flags).build())
         }
-        Op::CreateDir { path, mode } => opcode::MkDirAt::new(at, path).mode(mode).build(),
-        Op::HardLink { from, to } => opcode::LinkAt::new(at, from, at, to).build(),
-        Op::SymbolicLink { target, link } => opcode::SymlinkAt::new(at, target, link).build(),
+        Op::CreateDir { path, mode } => put(opcode::MkDirAt::new(at, path).mode(mode).build()),
+        Op::HardLink { from, to } => put(opcode::LinkAt::new(at, from, at, to).build()),
+        Op::SymbolicLink { target, link } => put(opcode::SymlinkAt::new(at, target, link).build()),
         _ => unreachable!("{op:?} has no name"),
     }
 }

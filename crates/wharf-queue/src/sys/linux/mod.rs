@@ -10,6 +10,7 @@ pub(crate) mod datagram;
 mod entry;
 mod file;
 mod process;
+pub(crate) mod ring;
 mod scratch;
 pub(crate) mod selector;
 
