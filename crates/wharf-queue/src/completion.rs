@@ -273,3 +273,52 @@ impl Ready {
 }
 
 const _: () = assert!(size_of::<Ready>() == 32);
+
+/// What is ready, in its order. Nearly always a turn fills it and the user empties it, so it is a
+/// list with a beginning that moves, not a ring.
+#[derive(Default)]
+pub(crate) struct ReadyList {
+    entries: Vec<Ready>,
+    /// Those before this one have been taken.
+    taken: usize,
+}
+
+impl ReadyList {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken == self.entries.len()
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.taken
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, ready: Ready) {
+        if self.entries.len() == self.entries.capacity() {
+            self.make_room();
+        }
+        self.entries.push(ready);
+    }
+
+    /// Uses the room of those that have been taken, if that is worth the move.
+    #[cold]
+    fn make_room(&mut self) {
+        if self.taken > self.entries.len() / 2 {
+            self.entries.drain(..self.taken);
+            self.taken = 0;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Ready> {
+        let ready = *self.entries.get(self.taken)?;
+        self.taken += 1;
+        if self.taken == self.entries.len() {
+            self.entries.clear();
+            self.taken = 0;
+        }
+        Some(ready)
+    }
+}

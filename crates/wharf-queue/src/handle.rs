@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::op::Target;
 use crate::queue::Core;
-use crate::slot::{NONE, Slots};
+use crate::slot::{NONE, Slot, Slots};
 use crate::sys::{self, Address};
 use crate::time::Moment;
 
@@ -259,8 +259,7 @@ impl Handles {
 
     /// Takes a completed operation off its handle's list. Returns the close that may go on now.
     #[inline]
-    pub(crate) fn unlink(&self, slots: &Slots, slot: u32) -> Option<u32> {
-        let record = slots.get(slot);
+    pub(crate) fn unlink(&self, slots: &Slots, record: &Slot) -> Option<u32> {
         let index = record.handle.replace(NONE);
         if index == NONE {
             return None;

@@ -8,11 +8,10 @@
 //! `Followup`; the queue carries it out when the backend has returned.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::bufpool::PoolCore;
-use crate::completion::{BufferRef, Ready};
+use crate::completion::{BufferRef, Ready, ReadyList};
 use crate::handle::Handles;
 use crate::op::{Op, OpKind};
 use crate::slot::{CancelReason, NONE, Slot, Slots, State, Token};
@@ -42,7 +41,7 @@ pub(crate) struct Ledger {
     pub(crate) timers: RefCell<Timers>,
     pub(crate) pools: RefCell<Vec<Option<Arc<PoolCore>>>>,
     pub(crate) counters: Counters,
-    pub(crate) ready: RefCell<VecDeque<Ready>>,
+    pub(crate) ready: RefCell<ReadyList>,
     pub(crate) followups: RefCell<Vec<Followup>>,
     pub(crate) delayed: RefCell<Vec<Delayed>>,
 }
@@ -71,56 +70,56 @@ impl Ledger {
     /// Reports the final result of an operation: a count or descriptor, or a negated raw error.
     #[inline]
     pub(crate) fn complete(&self, slot: u32, result: i64) {
-        self.complete_with(slot, result, 0, BufferRef::default());
+        self.complete_with(self.slots.get(slot), result, 0, BufferRef::default());
     }
 
     /// Reports that an operation has ended before its time. The reason that was noted in the slot
     /// decides whether it is `Cancelled` or `TimedOut`.
     pub(crate) fn complete_cancelled(&self, slot: u32) {
-        let timed_out = self.slots.get(slot).cancel.get() == CancelReason::Deadline;
+        let record = self.slots.get(slot);
+        let timed_out = record.cancel.get() == CancelReason::Deadline;
         let flags = if timed_out {
             Ready::TIMED_OUT
         } else {
             Ready::CANCELLED
         };
         count(&self.counters.cancelled);
-        self.complete_with(slot, 0, flags, BufferRef::default());
+        self.complete_with(record, 0, flags, BufferRef::default());
     }
 
     /// Reports one item of a multishot operation, which goes on.
     pub(crate) fn item(&self, slot: u32, result: i64, flags: u8, buffer: BufferRef) {
         count(&self.counters.items);
         let record = self.slots.get(slot);
-        self.push_ready(record, slot, result, flags | Ready::MORE, buffer);
+        self.push_ready(record, result, flags | Ready::MORE, buffer);
     }
 
     /// Reports the final result, with the flags and the piece of a pool that belong to it.
     #[inline]
-    pub(crate) fn complete_with(&self, slot: u32, result: i64, flags: u8, buffer: BufferRef) {
-        let record = self.slots.get(slot);
+    pub(crate) fn complete_with(&self, record: &Slot, result: i64, flags: u8, buffer: BufferRef) {
         debug_assert!(matches!(record.state.get(), State::Held | State::InFlight));
         record.state.set(State::Done);
         count(&self.counters.completed);
         if record.has_deadline() {
-            self.timers.borrow_mut().remove(&self.slots, slot);
+            self.timers.borrow_mut().remove(&self.slots, record.index());
         }
         if record.handle.get() != NONE {
-            self.leave_handles(record, slot);
+            self.leave_handles(record);
         }
         if record.chained.get() {
             self.go_on_after(record, result, flags);
         }
-        self.push_ready(record, slot, result, flags, buffer);
+        self.push_ready(record, result, flags, buffer);
     }
 
     /// Takes a completed operation off the lists of its handles, on which a close may wait.
     #[inline]
-    fn leave_handles(&self, record: &Slot, slot: u32) {
-        if let Some(close) = self.handles.unlink(&self.slots, slot) {
+    fn leave_handles(&self, record: &Slot) {
+        if let Some(close) = self.handles.unlink(&self.slots, record) {
             self.followups.borrow_mut().push(Followup::Close(close));
         }
         if let Op::Splice { to: second, .. } | Op::SendFile { file: second, .. } = *record.op() {
-            if let Some(close) = self.handles.unlink_second(second.index, slot) {
+            if let Some(close) = self.handles.unlink_second(second.index, record.index()) {
                 self.followups.borrow_mut().push(Followup::Close(close));
             }
         }
@@ -143,9 +142,9 @@ impl Ledger {
     }
 
     #[inline(always)]
-    fn push_ready(&self, record: &Slot, slot: u32, result: i64, flags: u8, buffer: BufferRef) {
-        self.ready.borrow_mut().push_back(Ready {
-            token: record.token(slot),
+    fn push_ready(&self, record: &Slot, result: i64, flags: u8, buffer: BufferRef) {
+        self.ready.borrow_mut().push(Ready {
+            token: record.token(),
             user_data: record.user_data.get(),
             result,
             flags,

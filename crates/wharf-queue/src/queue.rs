@@ -31,7 +31,7 @@ use crate::notify::{Notifier, Shared};
 use crate::op::{
     Deadline, Done, Op, OpKind, Operation, Prepare, Refusal, Submission, Support, Target,
 };
-use crate::slot::{CancelReason, State, Token};
+use crate::slot::{CancelReason, Slot, State, Token};
 use crate::stats::{Stats, count};
 use crate::sys::{self, Address};
 use crate::time::Moment;
@@ -146,7 +146,7 @@ impl Queue {
     /// here: they come as the operation's completion.
     pub fn submit<P: Prepare>(&self, operation: P) -> Result<Token<P::Op>, SubmitError<P::Op>> {
         let slot = self.place(operation.prepare())?;
-        let token = self.core.ledger.slots.token(slot);
+        let token = slot.token();
         self.core.start(slot);
         self.core.run_followups();
         Ok(Token::from_bits(token.to_bits()))
@@ -344,7 +344,7 @@ impl Queue {
 
     /// Checks an operation and puts it into a slot, HELD.
     #[inline]
-    fn place<O: Operation>(&self, submission: Submission<O>) -> Result<u32, SubmitError<O>> {
+    fn place<O: Operation>(&self, submission: Submission<O>) -> Result<&Slot, SubmitError<O>> {
         let Submission {
             op,
             user_data,
@@ -363,8 +363,9 @@ impl Queue {
             });
         }
         let slots = &core.ledger.slots;
-        let index = slots.alloc();
-        slots.place(slots.get(index), op, |op, slot| {
+        let slot = slots.alloc();
+        let index = slot.index();
+        slots.place(slot, op, |op, slot| {
             slot.kind.set(O::KIND);
             slot.route.set(route_of(op));
             slot.user_data.set(user_data);
@@ -394,7 +395,7 @@ impl Queue {
             Deadline::At(moment) => core.set_deadline(index, moment),
         }
         count(&core.ledger.counters.submitted);
-        Ok(index)
+        Ok(slot)
     }
 
     #[inline]
@@ -425,7 +426,7 @@ impl Queue {
     #[inline]
     pub(crate) fn pop_ready(&self) -> Option<Ready> {
         loop {
-            let ready = self.core.ledger.ready.borrow_mut().pop_front()?;
+            let ready = self.core.ledger.ready.borrow_mut().pop()?;
             if ready.token == Token::POSTED {
                 return Some(ready);
             }
@@ -441,9 +442,8 @@ impl Queue {
     /// nothing has happened, if the operation is not an `O`.
     #[inline]
     pub(crate) fn finish<O: Operation>(&self, ready: &Ready) -> Option<O::Output> {
-        let index = ready.token.index() as u32;
         let slots = &self.core.ledger.slots;
-        let slot = slots.get(index);
+        let slot = slots.get(ready.token.index() as u32);
         let done = Done {
             queue: self,
             slot,
@@ -454,7 +454,7 @@ impl Queue {
         }
         let op = slot.take_payload::<O>()?;
         // The slot ends in any case: a buffer's own code may panic.
-        let _ended = slots.end(index);
+        let _ended = slots.end(slot);
         Some(op.finish(done))
     }
 

@@ -162,6 +162,8 @@ const INLINE_WORDS: usize = 12;
 /// The first cache line is what every operation touches.
 #[repr(C, align(64))]
 pub(crate) struct Slot {
+    /// Its own place.
+    index: u32,
     generation: Cell<u32>,
     pub(crate) state: Cell<State>,
     pub(crate) kind: Cell<OpKind>,
@@ -169,6 +171,12 @@ pub(crate) struct Slot {
     /// a positional one.
     pub(crate) route: Cell<OpKind>,
     pub(crate) cancel: Cell<CancelReason>,
+    /// Somebody follows in `chain_next`.
+    pub(crate) chained: Cell<bool>,
+    /// The backend links a chain natively: it starts and breaks it, not the queue.
+    pub(crate) native_link: Cell<bool>,
+    /// Nobody wants the result any more: it is dropped by its type when it arrives.
+    pub(crate) abandoned: Cell<bool>,
     pub(crate) user_data: Cell<u64>,
     vtable: Cell<Option<&'static VTable>>,
     payload: Cell<*mut u8>,
@@ -181,12 +189,6 @@ pub(crate) struct Slot {
     pub(crate) list_next: Cell<u32>,
     /// Bytes done by the earlier parts of an operation that takes several system calls.
     pub(crate) transferred: Cell<usize>,
-    /// Somebody follows in `chain_next`.
-    pub(crate) chained: Cell<bool>,
-    /// The backend links a chain natively: it starts and breaks it, not the queue.
-    pub(crate) native_link: Cell<bool>,
-    /// Nobody wants the result any more: it is dropped by its type when it arrives.
-    pub(crate) abandoned: Cell<bool>,
     /// What the backend carries out; see `Slot::op`.
     op: UnsafeCell<Op>,
     pub(crate) handle_next: Cell<u32>,
@@ -221,8 +223,9 @@ impl Spill {
 }
 
 impl Slot {
-    fn new() -> Slot {
+    fn new(index: u32) -> Slot {
         Slot {
+            index,
             generation: Cell::new(1),
             state: Cell::new(State::Free),
             kind: Cell::new(OpKind::Nop),
@@ -256,10 +259,14 @@ impl Slot {
         self.timer_position.get() != NOT_IN_HEAP
     }
 
-    /// The token of this slot, whose index the caller knows.
     #[inline]
-    pub(crate) fn token(&self, index: u32) -> Token {
-        Token::new(index, self.generation.get())
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    #[inline]
+    pub(crate) fn token(&self) -> Token {
+        Token::new(self.index, self.generation.get())
     }
 
     /// Memory for a payload: inline, or a block that is reused while it is large enough, so that
@@ -408,7 +415,7 @@ impl Slots {
 
     #[inline]
     pub(crate) fn token(&self, index: u32) -> Token {
-        self.get(index).token(index)
+        self.get(index).token()
     }
 
     /// Every slot that is not free, with its index. For teardown and diagnosis, not for hot paths.
@@ -419,7 +426,7 @@ impl Slots {
     }
 
     #[inline]
-    pub(crate) fn alloc(&self) -> u32 {
+    pub(crate) fn alloc(&self) -> &Slot {
         if self.free.get() == NONE {
             self.grow();
         }
@@ -435,13 +442,13 @@ impl Slots {
         slot.transferred.set(0);
         slot.native_link.set(false);
         slot.abandoned.set(false);
-        index
+        slot
     }
 
     #[cold]
     fn grow(&self) {
         let first = (self.chunks().len() * CHUNK) as u32;
-        let chunk = Box::new(std::array::from_fn(|_| Slot::new()));
+        let chunk = Box::new(std::array::from_fn(|at| Slot::new(first + at as u32)));
         let chunk = NonNull::from(Box::leak(chunk));
         // SAFETY: see `chunks`.
         let chunks = unsafe { &mut *self.chunks.get() };
@@ -482,27 +489,26 @@ impl Slots {
 
     /// Ends a slot whose payload has been taken.
     #[inline]
-    fn free(&self, index: u32) {
-        let slot = self.get(index);
+    fn free(&self, slot: &Slot) {
         debug_assert!(slot.vtable.get().is_none());
         slot.generation.set(slot.generation.get().wrapping_add(1));
         slot.state.set(State::Free);
         slot.list_next.set(self.free.get());
-        self.free.set(index);
+        self.free.set(slot.index);
         self.live.set(self.live.get() - 1);
     }
 
     /// Ends a slot whose payload has been taken, when the returned guard is dropped.
     #[inline]
-    pub(crate) fn end(&self, index: u32) -> impl Drop {
-        struct Ended<'a>(&'a Slots, u32);
+    pub(crate) fn end<'a>(&'a self, slot: &'a Slot) -> impl Drop + 'a {
+        struct Ended<'a>(&'a Slots, &'a Slot);
         impl Drop for Ended<'_> {
             #[inline]
             fn drop(&mut self) {
                 self.0.free(self.1);
             }
         }
-        Ended(self, index)
+        Ended(self, slot)
     }
 
     /// Leaks every slot: for a teardown past its deadline, when the kernel may still write.
@@ -553,14 +559,14 @@ mod tests {
     #[test]
     fn token_of_a_freed_slot_is_stale() {
         let slots = Slots::new();
-        let index = slots.alloc();
-        let token = slots.token(index);
+        let slot = slots.alloc();
+        let token = slot.token();
         assert!(slots.lookup(token).is_some());
-        slots.free(index);
+        slots.free(slot);
         assert!(slots.lookup(token).is_none());
-        assert_eq!(slots.alloc(), index);
+        assert!(std::ptr::eq(slots.alloc(), slot));
         assert!(slots.lookup(token).is_none());
-        assert!(slots.lookup(slots.token(index)).is_some());
+        assert!(slots.lookup(slot.token()).is_some());
     }
 
     #[test]
@@ -574,11 +580,11 @@ mod tests {
     fn slots_keep_their_addresses_while_more_are_made() {
         let slots = Slots::new();
         let first = slots.alloc();
-        let address: *const Slot = slots.get(first);
+        let address: *const Slot = first;
         for _ in 0..10 * CHUNK {
             slots.alloc();
         }
-        assert_eq!(address, slots.get(first) as *const Slot);
+        assert_eq!(address, slots.get(first.index()) as *const Slot);
         assert_eq!(slots.live(), 10 * CHUNK + 1);
     }
 }

@@ -21,6 +21,7 @@ use crate::bufpool::PoolCore;
 use crate::ledger::Ledger;
 use crate::notify::Wake;
 use crate::op::{OpKind, Support, Target};
+use crate::slot::Slot;
 use crate::sys;
 use crate::time::Moment;
 
@@ -130,7 +131,7 @@ pub(crate) trait Backend {
 
     /// Takes over an operation, whose slot is IN_FLIGHT. Never blocks, never fails: a ring that is
     /// full is the backend's to deal with, in order; an error is the operation's result.
-    fn submit(&mut self, ledger: &Ledger, slot: u32);
+    fn submit(&mut self, ledger: &Ledger, record: &Slot);
 
     /// Takes over a whole chain if the system can link it natively with the meaning that the
     /// contract gives it (C11); else returns false and has done nothing.
@@ -196,7 +197,7 @@ macro_rules! dispatch {
 
 dispatch! {
     [&] self.support(kind: OpKind) -> Support;
-    [&mut] self.submit(ledger: &Ledger, slot: u32);
+    [&mut] self.submit(ledger: &Ledger, record: &Slot);
     [&mut] self.submit_chain(ledger: &Ledger, slots: &[u32]) -> bool;
     [&mut] self.cancel(ledger: &Ledger, slot: u32);
     [&mut] self.wait(ledger: &Ledger, sleep: Sleep) -> io::Result<()>;

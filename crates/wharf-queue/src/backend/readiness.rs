@@ -30,7 +30,7 @@ use crate::handle::HandleKind;
 use crate::ledger::Ledger;
 use crate::notify::Wake;
 use crate::op::{Op, OpKind, Support, Target};
-use crate::slot::{NONE, Token};
+use crate::slot::{NONE, Slot, Token};
 use crate::stats::count;
 use crate::sys::{self, RawError, RawHandle, call};
 use crate::time::Moment;
@@ -662,8 +662,8 @@ impl<S: Selector> Backend for Emulation<S> {
         }
     }
 
-    fn submit(&mut self, ledger: &Ledger, slot: u32) {
-        let op = *ledger.slots.get(slot).op();
+    fn submit(&mut self, ledger: &Ledger, record: &Slot) {
+        let (slot, op) = (record.index(), *record.op());
         match op {
             Op::Nop => ledger.complete(slot, 0),
             Op::Socket { .. } | Op::Shutdown { .. } => {

@@ -64,12 +64,11 @@ impl<'q> Chain<'q> {
             return Err(SubmitError::Invalid(submission.op, why));
         }
         let slot = self.queue.place(submission)?;
-        let slots = &self.queue.core.ledger.slots;
-        let token = slots.token(slot);
+        let token = slot.token();
         if let Some(&last) = self.slots.last() {
-            slots.get(last).chain(token);
+            self.queue.core.ledger.slots.get(last).chain(token);
         }
-        self.slots.push(slot);
+        self.slots.push(slot.index());
         Ok(Token::from_bits(token.to_bits()))
     }
 
@@ -89,8 +88,11 @@ impl<'q> Chain<'q> {
                 record.native_link.set(true);
                 record.state.set(State::InFlight);
             }
-        } else if core.ledger.slots.get(first).state.get() == State::Held {
-            core.start(first);
+        } else {
+            let first = core.ledger.slots.get(first);
+            if first.state.get() == State::Held {
+                core.start(first);
+            }
         }
         core.run_followups();
     }

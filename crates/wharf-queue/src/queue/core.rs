@@ -4,7 +4,6 @@
 //! expire. It does not know the types of operations; `queue` makes their results.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use crate::ledger::{Followup, Ledger};
 use crate::notify::{Posted, Shared};
 use crate::op::{Deadline, Op, OpKind, Support, Target};
 use crate::pool::Pool;
-use crate::slot::{CancelReason, State, Token};
+use crate::slot::{CancelReason, Slot, State, Token};
 use crate::stats::Stats;
 use crate::sys;
 use crate::time::Moment;
@@ -62,9 +61,9 @@ impl Core {
 
     /// Starts a HELD operation.
     #[inline]
-    pub(super) fn start(&self, slot: u32) {
-        let record = self.ledger.slots.get(slot);
+    pub(super) fn start(&self, record: &Slot) {
         record.state.set(State::InFlight);
+        let slot = record.index();
         match *record.op() {
             Op::Known { result } => self.ledger.complete(slot, result),
             Op::Timer { due } => {
@@ -77,28 +76,28 @@ impl Core {
             }
             Op::Close { fd } => {
                 if self.ledger.handles.begin_close(fd.index, slot) {
-                    self.backend.borrow_mut().submit(&self.ledger, slot);
+                    self.backend.borrow_mut().submit(&self.ledger, record);
                 } else {
                     self.cancel_all(fd.index);
                 }
             }
-            Op::Accept { fd } | Op::AcceptMulti { fd } => self.start_accept(slot, fd),
+            Op::Accept { fd } | Op::AcceptMulti { fd } => self.start_accept(record, fd),
             // The operation is not copied here: it was written just now, in parts.
             _ => match self.support[record.route.get() as usize] {
                 Support::Pool => self.pool.submit(slot, *record.op()),
-                _ => self.backend.borrow_mut().submit(&self.ledger, slot),
+                _ => self.backend.borrow_mut().submit(&self.ledger, record),
             },
         }
     }
 
     /// Starts an accept, unless the listener rests because descriptors had run out.
-    pub(super) fn start_accept(&self, slot: u32, fd: Target) {
+    pub(super) fn start_accept(&self, record: &Slot, fd: Target) {
         let after = self.ledger.handles.accept_after(fd.index);
         let mut backend = self.backend.borrow_mut();
         if after > Moment::from_nanos(0) && after > backend.now() {
-            self.ledger.delay(slot, after);
+            self.ledger.delay(record.index(), after);
         } else {
-            backend.submit(&self.ledger, slot);
+            backend.submit(&self.ledger, record);
         }
     }
 
@@ -151,14 +150,17 @@ impl Core {
                 return;
             };
             match followup {
-                Followup::Close(slot) => self.backend.borrow_mut().submit(&self.ledger, slot),
+                Followup::Close(slot) => {
+                    let record = self.ledger.slots.get(slot);
+                    self.backend.borrow_mut().submit(&self.ledger, record);
+                }
                 Followup::Chain { token, go_on } => {
                     let slot = token.index() as u32;
-                    let held = self.ledger.slots.lookup(token).map(|slot| slot.state.get());
-                    match held {
-                        Some(State::Held) if go_on => self.start(slot),
-                        Some(State::Held) => self.ledger.complete_cancelled(slot),
-                        _ => {}
+                    let record = self.ledger.slots.lookup(token);
+                    match record.filter(|record| record.state.get() == State::Held) {
+                        Some(record) if go_on => self.start(record),
+                        Some(_) => self.ledger.complete_cancelled(slot),
+                        None => {}
                     }
                 }
             }
@@ -237,7 +239,7 @@ impl Core {
         while let Some(posted) = self.shared.pop() {
             match posted {
                 Posted::User { user_data, value } => {
-                    self.ledger.ready.borrow_mut().push_back(Ready {
+                    self.ledger.ready.borrow_mut().push(Ready {
                         token: Token::POSTED,
                         user_data,
                         result: value,
@@ -283,9 +285,9 @@ impl Core {
 
     /// Starts an operation again that was put to rest, if it has not been cancelled since.
     pub(super) fn restart(&self, token: Token) {
-        let resting = self.ledger.slots.lookup(token).map(|slot| slot.state.get());
-        if resting == Some(State::Held) {
-            self.start(token.index() as u32);
+        let record = self.ledger.slots.lookup(token);
+        if let Some(record) = record.filter(|record| record.state.get() == State::Held) {
+            self.start(record);
         }
     }
 
@@ -374,9 +376,9 @@ impl Core {
         self.run_followups();
         let until = self.backend.borrow().now() + self.teardown_timeout;
         // Results that are ready are put aside: with them on the list a backend would not sleep.
-        let mut ready = VecDeque::new();
+        let mut ready = Vec::new();
         let left = loop {
-            ready.append(&mut self.ledger.ready.borrow_mut());
+            ready.extend(std::iter::from_fn(|| self.ledger.ready.borrow_mut().pop()));
             let counters = &self.ledger.counters;
             let left = counters.submitted.get() - counters.completed.get();
             let now = self.backend.borrow().now();
@@ -395,7 +397,9 @@ impl Core {
                 break left;
             }
         };
-        self.ledger.ready.borrow_mut().append(&mut ready);
+        for ready in ready {
+            self.ledger.ready.borrow_mut().push(ready);
+        }
         left as usize
     }
 }

@@ -74,7 +74,6 @@ pub(crate) struct Uring {
     wake_armed: bool,
     /// Whether the pool of this index has a buffer ring.
     groups: Vec<bool>,
-    entries: Vec<cqueue::Entry>,
     turns_without_look: u32,
     armed: Option<Moment>,
     /// Read by the kernel when the timer's entry is submitted.
@@ -148,7 +147,6 @@ impl Uring {
             wake: None,
             wake_armed: false,
             groups: Vec::new(),
-            entries: Vec::new(),
             turns_without_look: 0,
             armed: None,
             timer: Box::new(types::Timespec::new()),
@@ -217,16 +215,15 @@ impl Uring {
 
     /// Pushes the entry of an operation, behind those that wait for room.
     #[inline]
-    fn push_operation(&mut self, ledger: &Ledger, slot: u32) {
-        if !self.backlog.is_empty() || !self.try_push_operation(ledger, slot) {
-            self.backlog.push_back(slot);
+    fn push_operation(&mut self, ledger: &Ledger, record: &Slot) {
+        if !self.backlog.is_empty() || !self.try_push_operation(ledger, record) {
+            self.backlog.push_back(record.index());
         }
     }
 
     #[inline]
-    fn try_push_operation(&mut self, ledger: &Ledger, slot: u32) -> bool {
-        let record = ledger.slots.get(slot);
-        let bits = record.token(slot).to_bits();
+    fn try_push_operation(&mut self, ledger: &Ledger, record: &Slot) -> bool {
+        let bits = record.token().to_bits();
         let pushed = self.try_push_prepared(record, bits) || {
             self.make_room(ledger);
             self.try_push_prepared(record, bits)
@@ -259,7 +256,7 @@ impl Uring {
             }
         }
         while let Some(slot) = self.backlog.pop_front() {
-            if !self.try_push_operation(ledger, slot) {
+            if !self.try_push_operation(ledger, ledger.slots.get(slot)) {
                 self.backlog.push_front(slot);
                 return;
             }
@@ -293,52 +290,59 @@ impl Uring {
 
     /// Reports what the kernel has completed.
     fn reap(&mut self, ledger: &Ledger) {
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.extend(self.ring.completion());
-        for entry in entries.drain(..) {
+        // Those that come meanwhile are for the next turn.
+        let count = self.ring.completion().len();
+        for _ in 0..count {
+            let Some(entry) = self.ring.completion().next() else {
+                return;
+            };
             self.take_in(ledger, &entry);
         }
-        self.entries = entries;
     }
 
     #[inline]
     fn take_in(&mut self, ledger: &Ledger, entry: &cqueue::Entry) {
-        let bits = entry.user_data();
-        match bits {
+        let token: Token = Token::from_bits(entry.user_data());
+        let Some(record) = ledger.slots.lookup(token) else {
+            return self.take_in_other(ledger, entry);
+        };
+        if record.state.get() != State::InFlight {
+            return;
+        }
+        if !cqueue::more(entry.flags()) {
+            let word = record.backend_word.get();
+            record.backend_word.set(word & !(IN_RING | POLLING));
+            if word & POLLING != 0 {
+                return self.polled(ledger, record, entry.result());
+            }
+        }
+        self.completed(ledger, record, entry);
+    }
+
+    /// An entry that is no operation's: none of our own numbers is the token of a slot.
+    #[inline(never)]
+    fn take_in_other(&mut self, ledger: &Ledger, entry: &cqueue::Entry) {
+        match entry.user_data() {
             WAKE => self.wake_armed &= cqueue::more(entry.flags()),
             TIMER if entry.result() == -libc::ETIME => self.armed = None,
-            TIMER => {}
-            TIMER_REMOVED => {}
-            _ if bits & CANCEL != 0 => self.cancel_answered(ledger, bits & !CANCEL, entry.result()),
-            _ => {
-                let token: Token = Token::from_bits(bits);
-                let Some(record) = ledger.slots.lookup(token) else {
-                    return;
-                };
-                if record.state.get() != State::InFlight {
-                    return;
-                }
-                let more = cqueue::more(entry.flags());
-                if !more {
-                    let word = record.backend_word.get();
-                    record.backend_word.set(word & !(IN_RING | POLLING));
-                    if word & POLLING != 0 {
-                        return self.polled(ledger, token.index() as u32, entry.result());
-                    }
-                }
-                self.completed(ledger, token.index() as u32, entry);
+            TIMER | TIMER_REMOVED => {}
+            bits if bits & CANCEL != 0 => {
+                self.cancel_answered(ledger, bits & !CANCEL, entry.result());
             }
+            // Of an operation that has been completed: it is not followed.
+            _ => {}
         }
     }
 
     /// The readiness that an operation lacked is there, or its poll was cancelled.
-    fn polled(&mut self, ledger: &Ledger, slot: u32, result: i32) {
-        if ledger.slots.get(slot).cancel.get() != CancelReason::None {
-            ledger.complete_cancelled(slot);
+    #[inline(never)]
+    fn polled(&mut self, ledger: &Ledger, record: &Slot, result: i32) {
+        if record.cancel.get() != CancelReason::None {
+            ledger.complete_cancelled(record.index());
         } else if result < 0 {
-            ledger.complete(slot, result.into());
+            ledger.complete(record.index(), result.into());
         } else {
-            self.push_operation(ledger, slot);
+            self.push_operation(ledger, record);
         }
     }
 
@@ -373,55 +377,61 @@ impl Uring {
 
     /// An entry of an operation's own.
     #[inline]
-    fn completed(&mut self, ledger: &Ledger, slot: u32, entry: &cqueue::Entry) {
-        let record = ledger.slots.get(slot);
+    fn completed(&mut self, ledger: &Ledger, record: &Slot, entry: &cqueue::Entry) {
         let (op, result) = (record.op(), i64::from(entry.result()));
-        if result < 0 {
-            let cancelled = record.cancel.get() != CancelReason::None;
-            match -entry.result() {
-                libc::ECANCELED => return ledger.complete_cancelled(slot),
-                libc::EINTR if cancelled => return ledger.complete_cancelled(slot),
-                libc::EINTR => return self.push_operation(ledger, slot),
-                libc::EAGAIN if !record.native_link.get() => {
-                    return self.wait_for_readiness(ledger, slot, op);
-                }
-                _ => {}
-            }
+        if result < 0 && self.goes_on_or_is_cut(ledger, record, -entry.result()) {
+            return;
         }
         match *op {
             Op::RecvMulti { pool, .. } | Op::RecvFromMulti { pool, .. } => {
-                self.received(ledger, slot, pool, entry);
+                self.received(ledger, record, pool, entry);
             }
-            Op::Accept { .. } | Op::AcceptMulti { .. } => self.accepted(ledger, slot, op, entry),
+            Op::Accept { .. } | Op::AcceptMulti { .. } => self.accepted(ledger, record, op, entry),
             Op::Send { buf, flags, .. } if flags.all && result >= 0 => {
                 let sent = record.transferred.get() + result as usize;
-                self.sent(ledger, slot, sent, sent >= buf.len);
+                self.sent(ledger, record, sent, sent >= buf.len);
             }
             Op::SendMessage { scratch, flags, .. } if flags.all && result >= 0 => {
                 let rest = sys::Scratch::advance(scratch, result as usize);
                 self.sent(
                     ledger,
-                    slot,
+                    record,
                     record.transferred.get() + result as usize,
                     rest == 0,
                 );
             }
-            Op::SendFile { .. } if result >= 0 => self.send_file(ledger, slot),
-            Op::ChildExit { .. } if result >= 0 => ledger.complete(slot, 0),
-            _ => ledger.complete(slot, result),
+            Op::SendFile { .. } if result >= 0 => self.send_file(ledger, record),
+            Op::ChildExit { .. } if result >= 0 => ledger.complete(record.index(), 0),
+            _ => ledger.complete_with(record, result, 0, BufferRef::default()),
         }
     }
 
+    /// Deals with an error that is not the operation's result: it was cancelled, or has to be
+    /// handed over again, or needs to wait for readiness. Returns false for any other.
+    #[cold]
+    fn goes_on_or_is_cut(&mut self, ledger: &Ledger, record: &Slot, error: RawError) -> bool {
+        let cancelled = record.cancel.get() != CancelReason::None;
+        match error {
+            libc::ECANCELED => ledger.complete_cancelled(record.index()),
+            libc::EINTR if cancelled => ledger.complete_cancelled(record.index()),
+            libc::EINTR => self.push_operation(ledger, record),
+            libc::EAGAIN if !record.native_link.get() => {
+                self.wait_for_readiness(ledger, record.index(), record.op());
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// A part of a send that must send all.
-    fn sent(&mut self, ledger: &Ledger, slot: u32, sent: usize, all: bool) {
-        let record = ledger.slots.get(slot);
+    fn sent(&mut self, ledger: &Ledger, record: &Slot, sent: usize, all: bool) {
         record.transferred.set(sent);
         if all {
-            ledger.complete(slot, sent as i64);
+            ledger.complete_with(record, sent as i64, 0, BufferRef::default());
         } else if record.cancel.get() != CancelReason::None {
-            ledger.complete_cancelled(slot);
+            ledger.complete_cancelled(record.index());
         } else {
-            self.push_operation(ledger, slot);
+            self.push_operation(ledger, record);
         }
     }
 
@@ -445,9 +455,11 @@ impl Uring {
     }
 
     /// An entry of a multishot receive.
-    fn received(&mut self, ledger: &Ledger, slot: u32, pool: u32, entry: &cqueue::Entry) {
+    #[inline(never)]
+    fn received(&mut self, ledger: &Ledger, record: &Slot, pool: u32, entry: &cqueue::Entry) {
         /// `IORING_CQE_F_BUF_MORE`: the buffer will be filled further.
         const BUFFER_MORE: u32 = 1 << 4;
+        let slot = record.index();
         let pool = ledger.pool(pool);
         let (result, more) = (i64::from(entry.result()), cqueue::more(entry.flags()));
         if -result == i64::from(libc::ENOBUFS) {
@@ -463,31 +475,31 @@ impl Uring {
         let flags = if piece.is_some() { Ready::BUFFER } else { 0 };
         let piece = piece.unwrap_or_default();
         if result == 0 {
-            return ledger.complete_with(slot, 0, flags, piece);
+            return ledger.complete_with(record, 0, flags, piece);
         }
         ledger.item(slot, result, flags, piece);
         if !more {
-            self.arm_again(ledger, slot);
+            self.arm_again(ledger, record);
         }
     }
 
     /// A multishot operation has ended although nothing is wrong: the completion ring was full, or
     /// the kernel lets others have their turn.
-    fn arm_again(&mut self, ledger: &Ledger, slot: u32) {
-        if ledger.slots.get(slot).cancel.get() != CancelReason::None {
-            ledger.complete_cancelled(slot);
+    fn arm_again(&mut self, ledger: &Ledger, record: &Slot) {
+        if record.cancel.get() != CancelReason::None {
+            ledger.complete_cancelled(record.index());
         } else {
-            self.push_operation(ledger, slot);
+            self.push_operation(ledger, record);
         }
     }
 
-    fn accepted(&mut self, ledger: &Ledger, slot: u32, op: &Op, entry: &cqueue::Entry) {
+    #[inline(never)]
+    fn accepted(&mut self, ledger: &Ledger, record: &Slot, op: &Op, entry: &cqueue::Entry) {
+        let slot = record.index();
         let (result, more) = (i64::from(entry.result()), cqueue::more(entry.flags()));
         let multi = matches!(op, Op::AcceptMulti { .. });
         if result >= 0 {
-            ledger
-                .handles
-                .resume_accept(ledger.slots.get(slot).handle.get());
+            ledger.handles.resume_accept(record.handle.get());
             if !multi {
                 return ledger.complete(slot, result);
             }
@@ -498,14 +510,15 @@ impl Uring {
             return ledger.complete(slot, result);
         }
         if !more {
-            self.arm_again(ledger, slot);
+            self.arm_again(ledger, record);
         }
     }
 
     /// Sends a file by sendfile(2), for which there is no entry: the socket does not block, and a
     /// poll tells when it takes more.
-    fn send_file(&mut self, ledger: &Ledger, slot: u32) {
-        let record = ledger.slots.get(slot);
+    #[inline(never)]
+    fn send_file(&mut self, ledger: &Ledger, record: &Slot) {
+        let slot = record.index();
         let Op::SendFile {
             file,
             offset,
@@ -531,7 +544,7 @@ impl Uring {
                 return ledger.complete(slot, len as i64);
             }
         }
-        self.push_operation(ledger, slot);
+        self.push_operation(ledger, record);
     }
 
     /// Multishot receives without a buffer ring are refused at registration, so each pool has one.
@@ -633,19 +646,19 @@ impl Backend for Uring {
     }
 
     #[inline]
-    fn submit(&mut self, ledger: &Ledger, slot: u32) {
-        match *ledger.slots.get(slot).op() {
-            Op::SendFile { .. } => self.send_file(ledger, slot),
+    fn submit(&mut self, ledger: &Ledger, record: &Slot) {
+        match *record.op() {
+            Op::SendFile { .. } => self.send_file(ledger, record),
             Op::RecvMulti { pool, .. } | Op::RecvFromMulti { pool, .. } => {
                 debug_assert!(self.has_group(pool));
                 let pool = ledger.pool(pool);
                 if pool.has_buffers() {
-                    self.push_operation(ledger, slot);
+                    self.push_operation(ledger, record);
                 } else {
-                    ledger.starve(slot, &pool);
+                    ledger.starve(record.index(), &pool);
                 }
             }
-            _ => self.push_operation(ledger, slot),
+            _ => self.push_operation(ledger, record),
         }
     }
 
@@ -666,7 +679,7 @@ impl Backend for Uring {
         }
         for (position, &slot) in slots.iter().enumerate() {
             let record = ledger.slots.get(slot);
-            let bits = record.token(slot).to_bits();
+            let bits = record.token().to_bits();
             let last = position + 1 == slots.len();
             let flags = if last { Flags::empty() } else { Flags::IO_LINK };
             let entry = prep::entry(record, |entry| entry.user_data(bits).flags(flags));
