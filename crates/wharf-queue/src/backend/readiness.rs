@@ -662,6 +662,7 @@ impl<S: Selector> Backend for Emulation<S> {
         }
     }
 
+    #[inline(never)]
     fn submit(&mut self, ledger: &Ledger, record: &Slot) {
         let (slot, op) = (record.index(), *record.op());
         match op {

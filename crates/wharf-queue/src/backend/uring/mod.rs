@@ -454,6 +454,18 @@ impl Uring {
         self.push_urgent(ledger, poll);
     }
 
+    /// Starts a multishot receive, if its pool has a buffer.
+    #[inline(never)]
+    fn receive_from_pool(&mut self, ledger: &Ledger, record: &Slot, pool: u32) {
+        debug_assert!(self.has_group(pool));
+        let pool = ledger.pool(pool);
+        if pool.has_buffers() {
+            self.push_operation(ledger, record);
+        } else {
+            ledger.starve(record.index(), &pool);
+        }
+    }
+
     /// An entry of a multishot receive.
     #[inline(never)]
     fn received(&mut self, ledger: &Ledger, record: &Slot, pool: u32, entry: &cqueue::Entry) {
@@ -650,13 +662,7 @@ impl Backend for Uring {
         match *record.op() {
             Op::SendFile { .. } => self.send_file(ledger, record),
             Op::RecvMulti { pool, .. } | Op::RecvFromMulti { pool, .. } => {
-                debug_assert!(self.has_group(pool));
-                let pool = ledger.pool(pool);
-                if pool.has_buffers() {
-                    self.push_operation(ledger, record);
-                } else {
-                    ledger.starve(record.index(), &pool);
-                }
+                self.receive_from_pool(ledger, record, pool);
             }
             _ => self.push_operation(ledger, record),
         }

@@ -24,7 +24,8 @@ fn flags(flags: MessageFlags) -> i32 {
 ///
 /// It is not returned, because an entry that is put together in one place for all operations and
 /// copied from there costs more than the rest of a submission: the processor waits until its small
-/// parts are written before it reads them as large ones. Here each arm writes where `put` wants it.
+/// parts are written before it reads them as large ones. Here each arm of what is frequent writes
+/// where `put` wants it.
 #[inline]
 pub(super) fn entry<R>(record: &Slot, put: impl FnOnce(Entry) -> R) -> R {
     let op = record.op();
@@ -59,9 +60,6 @@ pub(super) fn entry<R>(record: &Slot, put: impl FnOnce(Entry) -> R) -> R {
                 .flags(flags(how) as u32)
                 .build(),
         ),
-        Op::SendFile { socket, .. } => {
-            put(opcode::PollAdd::new(types::Fd(socket.raw), libc::POLLOUT as u32).build())
-        }
         Op::Accept { .. }
         | Op::AcceptMulti { .. }
         | Op::Connect { .. }
@@ -69,49 +67,19 @@ pub(super) fn entry<R>(record: &Slot, put: impl FnOnce(Entry) -> R) -> R {
         | Op::Shutdown { .. }
         | Op::Close { .. }
         | Op::Poll { .. }
-        | Op::ChildExit { .. } => on_socket(op, put),
+        | Op::ChildExit { .. } => put(on_socket(op)),
         Op::Open { .. }
         | Op::Stat { .. }
         | Op::Rename { .. }
         | Op::Remove { .. }
         | Op::CreateDir { .. }
         | Op::HardLink { .. }
-        | Op::SymbolicLink { .. } => by_name(op, put),
-        Op::Truncate { fd, len } => put(opcode::Ftruncate::new(types::Fd(fd.raw), len).build()),
-        Op::Allocate {
-            fd,
-            offset,
-            len,
-            keep_size,
-        } => {
-            let mode = if keep_size {
-                libc::FALLOC_FL_KEEP_SIZE
-            } else {
-                0
-            };
-            put(opcode::Fallocate::new(types::Fd(fd.raw), len)
-                .offset(offset)
-                .mode(mode)
-                .build())
-        }
-        Op::Sync { fd, data_only } => {
-            let flags = match data_only {
-                true => types::FsyncFlags::DATASYNC,
-                false => types::FsyncFlags::empty(),
-            };
-            put(opcode::Fsync::new(types::Fd(fd.raw)).flags(flags).build())
-        }
-        Op::Splice {
-            from,
-            from_offset,
-            to,
-            to_offset,
-            len,
-        } => {
-            // The offset that means "here" is -1 for the kernel too.
-            let (from, to) = (types::Fd(from.raw), types::Fd(to.raw));
-            put(opcode::Splice::new(from, from_offset as i64, to, to_offset as i64, len).build())
-        }
+        | Op::SymbolicLink { .. } => put(by_name(op)),
+        Op::Truncate { .. }
+        | Op::Allocate { .. }
+        | Op::Sync { .. }
+        | Op::Splice { .. }
+        | Op::SendFile { .. } => put(on_file(op)),
         Op::Raw { entry } => put(super::raw_entry(entry)),
         Op::ReadDir { .. }
         | Op::CopyFile { .. }
@@ -192,50 +160,48 @@ fn receive<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
     }
 }
 
-#[inline]
-fn on_socket<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
+#[inline(never)]
+fn on_socket(op: &Op) -> Entry {
     let accepted = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     match *op {
         Op::Accept { fd } => {
             let none = std::ptr::null_mut();
-            put(opcode::Accept::new(types::Fd(fd.raw), none, none.cast())
+            opcode::Accept::new(types::Fd(fd.raw), none, none.cast())
                 .flags(accepted)
-                .build())
+                .build()
         }
-        Op::AcceptMulti { fd } => put(opcode::AcceptMulti::new(types::Fd(fd.raw))
+        Op::AcceptMulti { fd } => opcode::AcceptMulti::new(types::Fd(fd.raw))
             .flags(accepted)
-            .build()),
+            .build(),
         Op::Connect { fd, scratch } => {
             let (address, len) = Scratch::address(scratch);
-            put(opcode::Connect::new(types::Fd(fd.raw), address, len).build())
+            opcode::Connect::new(types::Fd(fd.raw), address, len).build()
         }
         Op::Socket {
             domain,
             kind,
             protocol,
-        } => put(opcode::Socket::new(domain, kind | accepted, protocol).build()),
+        } => opcode::Socket::new(domain, kind | accepted, protocol).build(),
         Op::Shutdown { fd, how } => {
-            put(opcode::Shutdown::new(types::Fd(fd.raw), call::shutdown_how(how)).build())
+            opcode::Shutdown::new(types::Fd(fd.raw), call::shutdown_how(how)).build()
         }
-        Op::Close { fd } => put(opcode::Close::new(types::Fd(fd.raw)).build()),
-        Op::Poll { fd, events } => {
-            put(opcode::PollAdd::new(types::Fd(fd.raw), events.into()).build())
-        }
+        Op::Close { fd } => opcode::Close::new(types::Fd(fd.raw)).build(),
+        Op::Poll { fd, events } => opcode::PollAdd::new(types::Fd(fd.raw), events.into()).build(),
         Op::ChildExit { pidfd } => {
-            put(opcode::PollAdd::new(types::Fd(pidfd), libc::POLLIN as u32).build())
+            opcode::PollAdd::new(types::Fd(pidfd), libc::POLLIN as u32).build()
         }
         _ => unreachable!("{op:?} is not about a socket"),
     }
 }
 
-#[inline]
-fn by_name<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
+#[inline(never)]
+fn by_name(op: &Op) -> Entry {
     let at = types::Fd(libc::AT_FDCWD);
     match *op {
-        Op::Open { path, flags, mode } => put(opcode::OpenAt::new(at, path)
+        Op::Open { path, flags, mode } => opcode::OpenAt::new(at, path)
             .flags(flags)
             .mode(mode)
-            .build()),
+            .build(),
         Op::Stat {
             fd,
             path,
@@ -243,22 +209,66 @@ fn by_name<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
             stat,
         } => {
             let (at, path, flags) = call::stat_target(fd.map(|fd| fd.raw), path, follow);
-            put(
-                opcode::Statx::new(types::Fd(at), path, StatBuf::raw(stat).cast())
-                    .flags(flags)
-                    .mask(libc::STATX_BASIC_STATS | libc::STATX_BTIME)
-                    .build(),
-            )
+            opcode::Statx::new(types::Fd(at), path, StatBuf::raw(stat).cast())
+                .flags(flags)
+                .mask(libc::STATX_BASIC_STATS | libc::STATX_BTIME)
+                .build()
         }
-        Op::Rename { from, to } => put(opcode::RenameAt::new(at, from, at, to).build()),
+        Op::Rename { from, to } => opcode::RenameAt::new(at, from, at, to).build(),
         Op::Remove { path, dir } => {
             let flags = if dir { libc::AT_REMOVEDIR } else { 0 };
-            put(opcode::UnlinkAt::new(at, path).flags(flags).build())
+            opcode::UnlinkAt::new(at, path).flags(flags).build()
         }
-        Op::CreateDir { path, mode } => put(opcode::MkDirAt::new(at, path).mode(mode).build()),
-        Op::HardLink { from, to } => put(opcode::LinkAt::new(at, from, at, to).build()),
-        Op::SymbolicLink { target, link } => put(opcode::SymlinkAt::new(at, target, link).build()),
+        Op::CreateDir { path, mode } => opcode::MkDirAt::new(at, path).mode(mode).build(),
+        Op::HardLink { from, to } => opcode::LinkAt::new(at, from, at, to).build(),
+        Op::SymbolicLink { target, link } => opcode::SymlinkAt::new(at, target, link).build(),
         _ => unreachable!("{op:?} has no name"),
+    }
+}
+
+#[inline(never)]
+fn on_file(op: &Op) -> Entry {
+    match *op {
+        Op::Truncate { fd, len } => opcode::Ftruncate::new(types::Fd(fd.raw), len).build(),
+        Op::Allocate {
+            fd,
+            offset,
+            len,
+            keep_size,
+        } => {
+            let mode = if keep_size {
+                libc::FALLOC_FL_KEEP_SIZE
+            } else {
+                0
+            };
+            opcode::Fallocate::new(types::Fd(fd.raw), len)
+                .offset(offset)
+                .mode(mode)
+                .build()
+        }
+        Op::Sync { fd, data_only } => {
+            let flags = match data_only {
+                true => types::FsyncFlags::DATASYNC,
+                false => types::FsyncFlags::empty(),
+            };
+            opcode::Fsync::new(types::Fd(fd.raw)).flags(flags).build()
+        }
+        Op::Splice {
+            from,
+            from_offset,
+            to,
+            to_offset,
+            len,
+        } => {
+            // The offset that means "here" is -1 for the kernel too.
+            let (from, to) = (types::Fd(from.raw), types::Fd(to.raw));
+            opcode::Splice::new(from, from_offset as i64, to, to_offset as i64, len).build()
+        }
+        // There is no entry for sendfile(2): the poll tells when the socket takes more.
+        Op::SendFile { socket, .. } => {
+            opcode::PollAdd::new(types::Fd(socket.raw), libc::POLLOUT as u32).build()
+        }
+        _ => unreachable!("{op:?} is not about a file"),
     }
 }
 
