@@ -26,9 +26,11 @@ mod linux {
     use std::time::{Duration, Instant};
 
     use wharf_bench::bare::nop::NopLoop;
-    use wharf_bench::bare::read::{FileName, PreadLoop, RingReadLoop, WarmFile};
+    use wharf_bench::bare::read::{
+        BLOCK_BYTES, Blocks, DEPTH, FileName, PreadLoop, RingReadLoop, WarmFile, check_block,
+    };
     use wharf_bench::contest::{Bench, Contestant};
-    use wharf_queue::{BackendKind, Queue, op};
+    use wharf_queue::{BackendKind, Handle, Prepare, Queue, op};
 
     pub(crate) fn run() -> io::Result<()> {
         let mut bench = Bench::from_env();
@@ -46,7 +48,9 @@ mod linux {
             Ok(Box::new(move |operations| bare.run(operations)))
         })];
         contestants.extend(on_each_backend(move |queue| {
-            Box::new(move |operations| wharf_nops(&queue, batch, operations))
+            Ok(Box::new(move |operations| {
+                wharf_nops(&queue, batch, operations)
+            }))
         }));
         contestants
     }
@@ -54,14 +58,16 @@ mod linux {
     type Run = Box<dyn FnMut(u64) -> io::Result<(u64, Duration)>>;
 
     /// A contestant on each backend that this machine has.
-    fn on_each_backend(run: impl Fn(Queue) -> Run + Clone + 'static) -> Vec<Contestant> {
+    fn on_each_backend(
+        set_up: impl Fn(Queue) -> io::Result<Run> + Clone + 'static,
+    ) -> Vec<Contestant> {
         let there = wharf_queue::probe()
             .into_iter()
             .filter(|report| report.available);
         let contestant = |kind: BackendKind| {
-            let run = run.clone();
+            let set_up = set_up.clone();
             Contestant::new(&format!("wharf, {kind}"), move || {
-                Ok(run(Queue::builder().backend(kind).build()?))
+                set_up(Queue::builder().backend(kind).build()?)
             })
         };
         there.map(|report| contestant(report.kind)).collect()
@@ -93,10 +99,10 @@ mod linux {
     fn reads() -> Vec<Contestant> {
         // Made once, and only if one of the contestants takes part.
         let warm = Rc::new(std::cell::OnceCell::new());
-        let (fixed, pread) = (Rc::clone(&warm), Rc::clone(&warm));
-        vec![
+        let (bare, fixed, pread) = (Rc::clone(&warm), Rc::clone(&warm), Rc::clone(&warm));
+        let mut contestants = vec![
             Contestant::new("bare io-uring", move || {
-                let mut bare = RingReadLoop::new(&*file(&warm)?, FileName::Descriptor)?;
+                let mut bare = RingReadLoop::new(&*file(&bare)?, FileName::Descriptor)?;
                 Ok(Box::new(move |operations| bare.run(operations)))
             }),
             Contestant::new("bare io-uring, fixed file", move || {
@@ -107,7 +113,59 @@ mod linux {
                 let mut bare = PreadLoop::new(&*file(&pread)?)?;
                 Ok(Box::new(move |operations| bare.run(operations)))
             }),
-        ]
+        ];
+        contestants.extend(on_each_backend(move |queue| {
+            let mut reads = WharfReads::new(queue, &*file(&warm)?)?;
+            Ok(Box::new(move |operations| reads.run(operations)))
+        }));
+        contestants
+    }
+
+    /// The loop of [`RingReadLoop`] on a queue: the same blocks in the same order, [`DEPTH`] reads in
+    /// flight, buffers that go in with a read and come back with its completion. The file is named by its
+    /// descriptor, as in the first bare loop.
+    struct WharfReads {
+        file: Handle,
+        blocks: Blocks,
+        /// The buffers that wait for no read.
+        idle: Vec<Vec<u8>>,
+        queue: Queue,
+    }
+
+    impl WharfReads {
+        fn new(queue: Queue, warm: &WarmFile) -> io::Result<WharfReads> {
+            Ok(WharfReads {
+                file: queue.attach(warm.open()?)?,
+                blocks: Blocks::default(),
+                idle: vec![vec![0; BLOCK_BYTES]; DEPTH],
+                queue,
+            })
+        }
+
+        fn run(&mut self, operations: u64) -> io::Result<(u64, Duration)> {
+            let operations = operations.div_ceil(DEPTH as u64) * DEPTH as u64;
+            let (mut submitted, mut taken) = (0_u64, 0_u64);
+            let begun = Instant::now();
+            while taken < operations {
+                while submitted < operations {
+                    let Some(buf) = self.idle.pop() else { break };
+                    let block = self.blocks.next_block();
+                    let read = op::ReadAt::new(&self.file, buf, block * BLOCK_BYTES as u64);
+                    self.queue.submit(read.user_data(block))?;
+                    submitted += 1;
+                }
+                for completion in self.queue.wait(None)? {
+                    let block = completion.user_data();
+                    let (outcome, buf) = completion
+                        .take_as::<op::ReadAt<Vec<u8>>>()
+                        .map_err(|_| io::Error::other("only reads are in flight"))?;
+                    check_block(&buf, outcome.into_result()?, block)?;
+                    self.idle.push(buf);
+                    taken += 1;
+                }
+            }
+            Ok((operations, begun.elapsed()))
+        }
     }
 
     /// The file of the reads; its name may go while loops have it open.
