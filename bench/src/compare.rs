@@ -51,38 +51,85 @@ struct Sample {
     rate: f64,
 }
 
+/// What was found of one server with one number of connections.
+#[derive(Clone, Debug)]
+struct Series {
+    server: String,
+    connections: usize,
+    samples: Vec<Sample>,
+    calls: Option<String>,
+}
+
+/// How one server's processor time for a message compares with another's.
+#[derive(Clone, Copy, Debug)]
+pub struct Ratio {
+    /// The median over pairs of slices that were next to each other.
+    pub median: f64,
+    /// A quarter of the pairs are below this.
+    pub lower: f64,
+    /// A quarter of the pairs are above this.
+    pub upper: f64,
+    /// Of the best slice of each.
+    pub of_minima: f64,
+}
+
+/// All that a plan found.
+#[derive(Clone, Debug)]
+pub struct Measurement {
+    series: Vec<Series>,
+}
+
 impl Plan {
     /// Measures all of it; one line on stderr for each round.
     ///
     /// # Errors
     /// The first failure of a server or of its load: a wrong byte is not a slow one.
-    pub fn run(&self) -> io::Result<Table> {
-        let mut head = vec![
-            "server",
-            "connections",
-            "CPU us/msg, median",
-            "min",
-            "ratio, median",
-            "half of them",
-            "ratio of min",
-            "msg/s, median",
-            "sleeps/msg",
-        ];
-        if self.count_syscalls {
-            head.push("system calls/msg");
-        }
-        let mut table = Table::new(1, &head);
+    pub fn run(&self) -> io::Result<Measurement> {
+        let mut series = Vec::new();
         for &connections in &self.connections {
             let samples = self.run_rounds(connections)?;
-            for (server, own) in samples.iter().enumerate() {
-                let mut row = self.row(server, connections, own, &samples[0]);
-                if self.count_syscalls {
-                    row.push(self.count(&self.servers[server], connections)?);
-                }
-                table.row(row);
+            for (spec, samples) in self.servers.iter().zip(samples) {
+                let calls = match self.count_syscalls {
+                    true => Some(self.count(spec, connections)?),
+                    false => None,
+                };
+                series.push(Series {
+                    server: spec.name.clone(),
+                    connections,
+                    samples,
+                    calls,
+                });
             }
         }
-        Ok(table)
+        Ok(Measurement { series })
+    }
+
+    /// About how long a run takes.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        let runs = self.servers.len() * self.connections.len();
+        let slices = self.rounds * self.slices;
+        let slice = self.time + self.warm_up;
+        let count = if self.count_syscalls {
+            slice
+        } else {
+            Duration::ZERO
+        };
+        (slice * slices as u32 + self.warm_up * self.rounds as u32 + count) * runs as u32
+    }
+
+    /// Takes out the servers that do not start here, and gives each with the reason.
+    pub fn drop_what_does_not_start(&mut self) -> Vec<(String, io::Error)> {
+        let mut failures = Vec::new();
+        self.servers
+            .retain(|spec| match Running::start(spec, None, None) {
+                Ok(_) => true,
+                Err(error) => {
+                    failures.push((spec.name.clone(), error));
+                    false
+                }
+            });
+        failures
     }
 
     /// All rounds with one number of connections: the samples of each server, slice by slice.
@@ -114,37 +161,6 @@ impl Plan {
             );
         }
         Ok(samples)
-    }
-
-    fn row(
-        &self,
-        server: usize,
-        connections: usize,
-        own: &[Sample],
-        first: &[Sample],
-    ) -> Vec<String> {
-        let cpu = of(own, |sample| sample.cpu_us);
-        let first_cpu = of(first, |sample| sample.cpu_us);
-        let ratios: Vec<f64> = cpu
-            .iter()
-            .zip(&first_cpu)
-            .map(|(own, first)| own / first)
-            .collect();
-        vec![
-            self.servers[server].name.clone(),
-            connections.to_string(),
-            format!("{:.2}", median(&cpu)),
-            format!("{:.2}", minimum(&cpu)),
-            format!("{:.3}", median(&ratios)),
-            format!(
-                "{:.2}..{:.2}",
-                quantile(&ratios, 0.25),
-                quantile(&ratios, 0.75)
-            ),
-            format!("{:.2}", minimum(&cpu) / minimum(&first_cpu)),
-            format!("{:.0}", median(&of(own, |sample| sample.rate))),
-            format!("{:.3}", median(&of(own, |sample| sample.switches))),
-        ]
     }
 
     fn start(&self, spec: &Spec, connections: usize) -> io::Result<(Running, Load)> {
@@ -190,6 +206,81 @@ impl Plan {
             .run(Until::Elapsed(self.time))
             .map_err(|error| blame(spec, &error))?;
         Ok(syscalls::describe(&counter.stop()?, report.messages))
+    }
+}
+
+impl Measurement {
+    /// A row for each server with each number of connections; ratios are to the first server.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        let mut head = vec![
+            "server",
+            "connections",
+            "CPU us/msg, median",
+            "min",
+            "ratio, median",
+            "half of them",
+            "ratio of min",
+            "msg/s, median",
+            "sleeps/msg",
+        ];
+        if self.series.iter().any(|series| series.calls.is_some()) {
+            head.push("system calls/msg");
+        }
+        let mut table = Table::new(1, &head);
+        for own in &self.series {
+            let cpu = of(&own.samples, |sample| sample.cpu_us);
+            let ratio = own.ratio_to(self.first(own.connections));
+            let mut row = vec![
+                own.server.clone(),
+                own.connections.to_string(),
+                format!("{:.2}", median(&cpu)),
+                format!("{:.2}", minimum(&cpu)),
+                format!("{:.3}", ratio.median),
+                format!("{:.2}..{:.2}", ratio.lower, ratio.upper),
+                format!("{:.2}", ratio.of_minima),
+                format!("{:.0}", median(&of(&own.samples, |sample| sample.rate))),
+                format!("{:.3}", median(&of(&own.samples, |sample| sample.switches))),
+            ];
+            row.extend(own.calls.clone());
+            table.row(row);
+        }
+        table
+    }
+
+    fn first(&self, connections: usize) -> &Series {
+        let mut series = self.series.iter();
+        series
+            .find(|series| series.connections == connections)
+            .expect("asked for a number of connections that was measured")
+    }
+
+    /// The ratio of one server to another, if both took part.
+    #[must_use]
+    pub fn ratio(&self, server: &str, reference: &str, connections: usize) -> Option<Ratio> {
+        let find = |name: &str| {
+            let mut series = self.series.iter();
+            series.find(|series| series.server == name && series.connections == connections)
+        };
+        Some(find(server)?.ratio_to(find(reference)?))
+    }
+}
+
+impl Series {
+    fn ratio_to(&self, reference: &Series) -> Ratio {
+        let own = of(&self.samples, |sample| sample.cpu_us);
+        let other = of(&reference.samples, |sample| sample.cpu_us);
+        let ratios: Vec<f64> = own
+            .iter()
+            .zip(&other)
+            .map(|(own, other)| own / other)
+            .collect();
+        Ratio {
+            median: median(&ratios),
+            lower: quantile(&ratios, 0.25),
+            upper: quantile(&ratios, 0.75),
+            of_minima: minimum(&own) / minimum(&other),
+        }
     }
 }
 

@@ -6,7 +6,8 @@
 //! them can use it from its benches.
 //!
 //! ```text
-//! echo_compare ──> compare ──> server (a process each) ──> uring_echo | epoll_echo | wharf echo
+//! echo_compare ──> programs (builds)
+//!         └──────> compare ──> server (a process each) ──> uring_echo | epoll_echo | wharf echo
 //!                     ├──────> load (verifies every byte)
 //!                     └──────> syscalls (counts system calls of the server)
 //! cargo bench ───> contest ──> bare (loops on the ring) beside the loops of the caller
@@ -29,6 +30,7 @@ pub mod contest;
 pub mod counting;
 pub mod epoll_echo;
 pub mod load;
+pub mod programs;
 pub mod server;
 pub mod sys;
 pub mod syscalls;

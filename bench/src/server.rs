@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -60,16 +60,10 @@ impl Spec {
         }
         self
     }
-
-    /// Whether the program is there; a name without a slash is left to the search path.
-    #[must_use]
-    pub fn is_built(&self) -> bool {
-        let program = &self.command[0];
-        !program.contains('/') || PathBuf::from(program).is_file()
-    }
 }
 
-/// A server that runs; dropping it kills it and waits for its end.
+/// A server that runs; dropping it kills it and waits for its end. It also ends when the thread that started
+/// it ends, so that nothing is left behind when this program is killed.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -93,11 +87,16 @@ impl Running {
         if let Some(core) = server_core {
             sys::pin_to_core(core)?;
         }
-        let spawned = Command::new(&spec.command[0])
+        let mut command = Command::new(&spec.command[0]);
+        command
             .args(&spec.command[1..])
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn();
+            .stdout(Stdio::piped());
+        sys::end_with_parent(&mut command);
+        let spawned = command.spawn().map_err(|error| {
+            let sentence = format!("{} cannot be run: {error}", spec.command[0]);
+            io::Error::new(error.kind(), sentence)
+        });
         if let Some(core) = client_core {
             sys::pin_to_core(core)?;
         }

@@ -9,6 +9,8 @@ use std::fs;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -250,6 +252,18 @@ pub fn voluntary_switches(process: u32) -> io::Result<u64> {
             .unwrap_or(0);
     }
     Ok(total)
+}
+
+/// Has the child killed when the thread that starts it ends, however that comes about (`prctl(2)`,
+/// `PR_SET_PDEATHSIG`).
+pub fn end_with_parent(command: &mut Command) {
+    let arm = || {
+        // SAFETY: the call takes no pointer.
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }).map(drop)
+    };
+    // SAFETY: between fork and exec the closure makes one system call and touches no lock and no memory of
+    // other threads.
+    unsafe { command.pre_exec(arm) };
 }
 
 /// Raises the soft limit of descriptors to the hard one, so that a thousand connections fit.
