@@ -7,10 +7,9 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
 use wharf_queue::{BufPool, Handle, OpKind, Outcome, PoolBuf, Prepare, Queue, Token, op};
 
-use crate::context;
+use crate::{complain, serving, unless_reader_left};
 
 /// A connection that has this much waiting is not received from until it has drained.
 const HOARD: usize = 1 << 20;
@@ -41,9 +40,7 @@ struct Totals {
 }
 
 pub(crate) fn run(queue: &Queue, listen: SocketAddr) -> io::Result<()> {
-    let listener = queue
-        .listen(listen)
-        .map_err(context(format!("cannot listen on {listen}")))?;
+    let listener = serving::listen(queue, listen)?;
     // Few large buffers that are filled piece by piece: small messages share one.
     let pool = queue
         .buf_pool()
@@ -51,17 +48,10 @@ pub(crate) fn run(queue: &Queue, listen: SocketAddr) -> io::Result<()> {
         .size(256 * 1024)
         .incremental()
         .build()?;
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    let notifier = queue.notifier();
-    std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            notifier.notify();
-        }
-    });
+    serving::stop_on_signal(queue)?;
     queue.submit(op::AcceptMulti::new(&listener))?;
     let mut out = io::stdout();
-    writeln!(out, "listening on {}", listener.local_addr()?)?;
-    out.flush()?;
+    serving::announce(&mut out, &listener)?;
     let (connections, free, totals) = (Vec::new(), Vec::new(), Totals::default());
     let mut server = Server {
         queue,
@@ -105,10 +95,10 @@ pub(crate) fn run(queue: &Queue, listen: SocketAddr) -> io::Result<()> {
         bytes,
     } = server.totals;
     let calls = queue.stats().system_calls;
-    writeln!(
+    unless_reader_left(writeln!(
         out,
         "{connections} connections, {messages} messages, {bytes} bytes, {calls} system calls"
-    )
+    ))
 }
 
 impl Server<'_> {
@@ -116,7 +106,7 @@ impl Server<'_> {
         let socket = match outcome.into_result() {
             Ok(socket) => socket,
             Err(error) => {
-                eprintln!("wharf: accept: {error}");
+                complain(format_args!("accept: {error}"));
                 return Ok(());
             }
         };

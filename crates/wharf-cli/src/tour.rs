@@ -1,209 +1,215 @@
 //! `wharf tour`: the five steps with real I/O.
 //!
-//! Reads a file in overlapping chunks into lent buffers, sends them over a TCP connection to
-//! itself, receives them, and compares a checksum of both ends.
+//! Owns the order of the tour and what is said on the way. `prepare` makes file and connections,
+//! `transfer` moves the bytes, `record` keeps the times, `text` and `svg` draw them.
 
-use std::collections::BTreeMap;
+mod prepare;
+mod record;
+mod svg;
+mod text;
+mod transfer;
+
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
-use wharf_queue::{Moment, OpKind, Prepare, Queue, op};
+use anstyle::{AnsiColor, Style};
+use wharf_queue::{Moment, Queue};
 
-use crate::context;
+use self::record::{Recorder, Totals, bytes, time};
+use self::transfer::{Digests, Transfer};
+use crate::unless_reader_left;
 
-const CHUNK: usize = 256 * 1024;
-/// Reads in flight at a time.
-const DEPTH: u64 = 4;
-/// How many operations the timeline shows.
-const SHOWN: usize = 24;
+/// Operations that get a row of their own in the text.
+const ROWS: usize = 20;
+/// Operations that the picture shows.
+const DRAWN: usize = 240;
 
-struct Line {
-    kind: OpKind,
-    submitted: Moment,
-    completed: Moment,
-    bytes: usize,
-}
+const STEP: Style = AnsiColor::Cyan.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const DIM: Style = Style::new().dimmed();
 
-pub(crate) fn run(queue: &Queue, file: Option<PathBuf>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let path = file.map_or_else(std::env::current_exe, Ok)?;
+pub(crate) fn run(queue: &Queue, file: Option<&Path>, picture: Option<&Path>) -> io::Result<()> {
+    let path = file.map_or_else(std::env::current_exe, |path| Ok(path.to_owned()))?;
+    let picture = picture
+        .map(|out| svg::Target::open(out, &path))
+        .transpose()?;
     let start = queue.now();
-    writeln!(
-        out,
-        "1 create an event queue: {} ({})",
-        queue.backend(),
-        queue.backend_reason()
-    )?;
-
-    let opened = std::fs::File::open(&path).map_err(context(path.display()))?;
-    let len = opened.metadata()?.len();
-    if !opened.metadata()?.is_file() {
-        return Err(io::Error::other(format!(
-            "{} is not a regular file",
-            path.display()
-        )));
-    }
-    let file = queue.attach(opened)?;
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    let sender = queue.attach(TcpStream::connect(listener.local_addr()?)?)?;
-    let receiver = queue.attach(listener.accept()?.0)?;
-    writeln!(
-        out,
-        "2 have handles and buffers: {} ({len} bytes), a TCP connection",
-        path.display()
-    )?;
-
-    let chunks = len.div_ceil(CHUNK as u64);
-    let read = |chunk: u64| {
-        let buf = Vec::with_capacity(CHUNK);
-        let read = op::ReadAt::new(&file, buf, chunk * CHUNK as u64);
-        queue
-            .submit(read.user_data(chunk))
-            .map(|_| queue.now())
-            .map_err(io::Error::from)
+    let mut recorder = Recorder::new(start);
+    let mut guide = Guide {
+        queue,
+        start,
+        out: anstream::stdout(),
     };
-    let mut submitted = BTreeMap::new();
-    for chunk in 0..chunks.min(DEPTH) {
-        submitted.insert(chunk, read(chunk)?);
+    let done = walk(&mut guide, &mut recorder, &path)?;
+    unless_reader_left(guide.show(&recorder, &done))?;
+    if let Some(picture) = picture {
+        let Totals {
+            operations, waits, ..
+        } = recorder.totals;
+        let title = format!("wharf tour on {}", queue.backend());
+        let subtitle = format!(
+            "{}, {} in chunks of {}, over {} TCP connections: {operations} operations, {waits} waits, {}",
+            path.file_name()
+                .unwrap_or(path.as_os_str())
+                .to_string_lossy(),
+            bytes(done.digests.sent_len),
+            bytes(done.chunk_len as u64),
+            transfer::CONNECTIONS,
+            time(done.took),
+        );
+        let drawing = svg::draw(&recorder.first(DRAWN), &title, &subtitle);
+        let name = picture.write(&drawing)?;
+        unless_reader_left(writeln!(guide.out, "{DIM}the picture is in {name}{DIM:#}"))?;
     }
-    let pool = queue.buf_pool().buffers(8).size(CHUNK as u32).build()?;
-    queue.submit(op::RecvMulti::new(&receiver, &pool))?;
-    let receiving = queue.now();
-    writeln!(
-        out,
-        "3 register, passing the buffers in: {} reads, one receive",
-        submitted.len()
-    )?;
-
-    let mut lines: Vec<Line> = Vec::new();
-    let mut waiting = BTreeMap::new();
-    let (mut next_read, mut next_send) = (submitted.len() as u64, 0);
-    let mut sending = None;
-    let (mut sent, mut received) = (crc32fast::Hasher::new(), crc32fast::Hasher::new());
-    let (mut sent_len, mut received_len, mut waits) = (0u64, 0u64, 0);
-    let mut ended = false;
-    while !ended {
-        // Step 4: block until something has completed.
-        let batch = queue.wait(Duration::from_secs(30))?;
-        waits += 1;
-        if batch.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "nothing completed in 30 seconds",
-            ));
-        }
-        for completion in batch {
-            let (now, chunk) = (queue.now(), completion.user_data());
-            // Step 5: the buffers are already filled.
-            let (kind, begun, bytes) = match completion.kind() {
-                Some(OpKind::ReadAt) => {
-                    let Ok((outcome, buf)) = completion.take_as::<op::ReadAt<Vec<u8>>>() else {
-                        continue;
-                    };
-                    let bytes = outcome.into_result().map_err(context(path.display()))?;
-                    waiting.insert(chunk, buf);
-                    if next_read < chunks {
-                        submitted.insert(next_read, read(next_read)?);
-                        next_read += 1;
-                    }
-                    (
-                        OpKind::ReadAt,
-                        submitted.remove(&chunk).unwrap_or(start),
-                        bytes,
-                    )
-                }
-                Some(OpKind::Send) => {
-                    let Ok((outcome, _)) = completion.take_as::<op::Send<Vec<u8>>>() else {
-                        continue;
-                    };
-                    (
-                        OpKind::Send,
-                        sending.take().unwrap_or(start),
-                        outcome.into_result()?,
-                    )
-                }
-                _ => {
-                    let Ok(outcome) = completion.take_as::<op::RecvMulti>() else {
-                        continue;
-                    };
-                    let piece = outcome.into_result()?;
-                    ended = piece.is_empty();
-                    received.update(&piece);
-                    received_len += piece.len() as u64;
-                    (OpKind::RecvMulti, receiving, piece.len())
-                }
-            };
-            lines.push(Line {
-                kind,
-                submitted: begun,
-                completed: now,
-                bytes,
-            });
-            if sending.is_none() {
-                if let Some(buf) = waiting.remove(&next_send) {
-                    sent.update(&buf);
-                    sent_len += buf.len() as u64;
-                    next_send += 1;
-                    queue.submit(op::Send::new(&sender, buf).all())?;
-                    sending = Some(queue.now());
-                }
-            }
-            if next_send == chunks
-                && sending.is_none()
-                && lines.last().is_some_and(|line| line.kind == OpKind::Send)
-            {
-                queue.submit(op::Shutdown::new(&sender, std::net::Shutdown::Write))?;
-            }
-        }
-        if chunks == 0 && lines.is_empty() {
-            queue.submit(op::Shutdown::new(&sender, std::net::Shutdown::Write))?;
-        }
-    }
-    writeln!(
-        out,
-        "4 block until something has completed: {waits} waits, {} completions",
-        lines.len()
-    )?;
-    writeln!(
-        out,
-        "5 the buffers are already filled: {received_len} bytes received"
-    )?;
-    timeline(&mut out, start, &lines)?;
-    let (sent, received) = (sent.finalize(), received.finalize());
-    writeln!(out, "\ndigest sent {sent:08x}, received {received:08x}")?;
-    if sent != received || sent_len != received_len {
-        return Err(io::Error::other(
-            "the digests differ: what was received is not what was sent",
-        ));
-    }
-    writeln!(
-        out,
-        "the digests match; {} system calls",
-        queue.stats().system_calls
-    )
+    done.compare()
 }
 
-fn timeline(out: &mut impl Write, start: Moment, lines: &[Line]) -> io::Result<()> {
-    const WIDTH: u128 = 40;
-    let micros = |at: Moment| at.saturating_duration_since(start).as_micros();
-    let end = lines
-        .iter()
-        .map(|line| micros(line.completed))
-        .max()
-        .unwrap_or(0)
-        .max(1);
-    writeln!(out, "\n{:>9} {:>9}  operation", "submitted", "completed")?;
-    for line in lines.iter().take(SHOWN) {
-        let (from, to) = (micros(line.submitted), micros(line.completed));
-        let (left, right) = ((from * WIDTH / end) as usize, (to * WIDTH / end) as usize);
-        let bar = format!("{}{}", " ".repeat(left), "#".repeat((right - left).max(1)));
-        let what = format!("{:?} {} bytes", line.kind, line.bytes);
-        writeln!(out, "{from:>6} us {to:>6} us  {what:<24} |{bar:<41}|")?;
+/// Steps 1 to 5.
+fn walk<W: Write>(
+    guide: &mut Guide<'_, W>,
+    recorder: &mut Recorder,
+    path: &Path,
+) -> io::Result<Done> {
+    let queue = guide.queue;
+    guide.step(1, "create an event queue")?;
+    guide.note(&format!("{}: {}", queue.backend(), queue.backend_reason()))?;
+
+    guide.step(2, "have buffers, and handles to a file and to sockets")?;
+    let (file, metadata) = prepare::open(queue, recorder, path)?;
+    guide.note(&format!("{}: {}", path.display(), bytes(metadata.len)))?;
+    let (connections, address) = prepare::connect(queue, recorder)?;
+    let count = connections.len();
+    guide.note(&format!("{count} TCP connections to {address}, both ends"))?;
+
+    guide.step(3, "register interest, passing the buffers in")?;
+    let source = (file, path.display().to_string(), metadata.len);
+    let mut transfer = Transfer::new(queue, recorder, source, connections);
+    transfer.submit()?;
+    let (lent, chunk_len) = (queue.in_flight(), transfer.chunk_len());
+    let chunk = bytes(chunk_len as u64);
+    guide.note(&format!(
+        "{lent} reads and receives of up to {chunk} are in flight, and their {lent} buffers"
+    ))?;
+    guide.note("belong to the queue until they have completed")?;
+
+    guide.step(4, "block until something has completed")?;
+    let mut count = transfer.wait()?;
+    let plural = if count == 1 { "" } else { "s" };
+    guide.note(&format!(
+        "the thread was woken with {count} completion{plural}"
+    ))?;
+
+    guide.step(
+        5,
+        "the thread is unblocked, and the buffers are already filled",
+    )?;
+    let (mut read_shown, mut received_shown) = (false, false);
+    loop {
+        if let (false, Some(first)) = (read_shown, &transfer.firsts.read) {
+            read_shown = true;
+            guide.note(&format!("the first read gave     {first}"))?;
+        }
+        if let (false, Some(first)) = (received_shown, &transfer.firsts.received) {
+            received_shown = true;
+            guide.note(&format!("the first receive gave  {first}"))?;
+        }
+        transfer.submit()?;
+        if transfer.is_over() {
+            break;
+        }
+        count += transfer.wait()?;
     }
-    if lines.len() > SHOWN {
-        writeln!(out, "... and {} more", lines.len() - SHOWN)?;
+    guide.note(&format!(
+        "and so on, steps 3 to 5 again: {count} completions in all"
+    ))?;
+    Ok(Done {
+        digests: transfer.finish(),
+        chunk_len,
+        took: guide.elapsed(),
+    })
+}
+
+/// Who says what happens, as it happens.
+struct Guide<'q, W> {
+    queue: &'q Queue,
+    start: Moment,
+    out: W,
+}
+
+/// What the tour came to.
+struct Done {
+    digests: Digests,
+    chunk_len: usize,
+    took: Duration,
+}
+
+impl Done {
+    fn is_equal(&self) -> bool {
+        let Digests {
+            sent,
+            received,
+            sent_len,
+            received_len,
+        } = &self.digests;
+        sent == received && sent_len == received_len
     }
-    Ok(())
+
+    fn compare(&self) -> io::Result<()> {
+        if self.is_equal() {
+            return Ok(());
+        }
+        let message = "the digests differ: what was received is not what was sent";
+        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+    }
+}
+
+impl<W: Write> Guide<'_, W> {
+    fn elapsed(&self) -> Duration {
+        self.queue.now().saturating_duration_since(self.start)
+    }
+
+    /// Says one of the five steps.
+    fn step(&mut self, number: usize, what: &str) -> io::Result<()> {
+        unless_reader_left(writeln!(self.out, "{STEP}{number} {what}{STEP:#}"))
+    }
+
+    /// Says something about it, with the time at which it is true.
+    fn note(&mut self, what: &str) -> io::Result<()> {
+        let at = time(self.elapsed());
+        unless_reader_left(writeln!(self.out, "{DIM}{at:>10}{DIM:#}  {what}"))
+    }
+
+    fn show(&mut self, recorder: &Recorder, done: &Done) -> io::Result<()> {
+        let totals = recorder.totals;
+        writeln!(self.out)?;
+        text::draw(
+            &mut self.out,
+            &recorder.first(ROWS),
+            &recorder.first(usize::MAX),
+        )?;
+        writeln!(
+            self.out,
+            "\n{} operations, at most {} in flight at once; {} waits, in which the thread was blocked \
+             for {} of {}; {} system calls",
+            totals.operations,
+            totals.deepest,
+            totals.waits,
+            time(totals.blocked),
+            time(done.took),
+            self.queue.stats().system_calls,
+        )?;
+        let Digests {
+            sent,
+            received,
+            sent_len,
+            received_len,
+        } = &done.digests;
+        writeln!(self.out, "sent      {sent}  {}", bytes(*sent_len))?;
+        writeln!(self.out, "received  {received}  {}", bytes(*received_len))?;
+        if done.is_equal() {
+            writeln!(self.out, "{GOOD}the digests are the same{GOOD:#}")?;
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,62 @@
+//! What the servers have in common: listening with an error that helps, and stopping on a signal.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use wharf_queue::{Address, Handle, Queue};
+
+use crate::unless_reader_left;
+
+/// The exit code of a program that Ctrl-C has ended: 128 and the number of the signal.
+const INTERRUPTED: i32 = 128 + SIGINT;
+
+/// Listens; an error names what would mend it.
+pub(crate) fn listen(queue: &Queue, address: SocketAddr) -> io::Result<Handle> {
+    queue.listen(address).map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "the port is in use; choose another, or port 0 for a free one"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address; try 127.0.0.1, or 0.0.0.0 for all that it has"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "the system does not allow this port; choose one above 1023"
+            }
+            _ => {
+                return io::Error::new(
+                    error.kind(),
+                    format!("cannot listen on {address}: {error}"),
+                );
+            }
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {why}"))
+    })
+}
+
+/// Lets SIGINT and SIGTERM notify the queue, so that its owner can end in order. A second signal
+/// ends the program at once.
+pub(crate) fn stop_on_signal(queue: &Queue) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let notifier = queue.notifier();
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let mut signals = signals.forever();
+            if signals.next().is_some() {
+                notifier.notify();
+            }
+            if signals.next().is_some() {
+                std::process::exit(INTERRUPTED);
+            }
+        })?;
+    Ok(())
+}
+
+/// The first line of a server's output: where it listens.
+pub(crate) fn announce(out: &mut impl Write, listener: &Handle) -> io::Result<()> {
+    let address: Address = listener.local_addr()?;
+    unless_reader_left(writeln!(out, "listening on {address}").and_then(|()| out.flush()))
+}

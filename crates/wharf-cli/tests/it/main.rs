@@ -1,0 +1,1 @@
+//! The `wharf` command as a person or a script uses it: spawned, fed, killed.
