@@ -102,7 +102,7 @@ pub(crate) fn run(queue: &Queue, listen: SocketAddr) -> io::Result<()> {
     } = server.totals;
     unless_reader_left(writeln!(
         out,
-        "{connections} connections, {answers} answers, {bad_requests} bad requests"
+        "{connections} connections, {answers} answers, {bad_requests} of them to bad requests"
     ))
 }
 

@@ -83,7 +83,7 @@ impl Host {
             (
                 "locked memory (bytes)",
                 shown(self.memlock),
-                "rings count against it before Linux 5.12",
+                "rings and their buffers count against it",
             ),
             (
                 "open files",
