@@ -141,7 +141,7 @@ impl<'q> Completion<'q> {
         }
         // Once its result is taken there is none left to drop, even if a buffer panics meanwhile.
         let this = ManuallyDrop::new(self);
-        match this.queue.finish::<O>(&this.ready) {
+        match this.queue.finish_popped::<O>(&this.ready) {
             Some(output) => Ok(output),
             None => Err(ManuallyDrop::into_inner(this)),
         }
@@ -176,7 +176,7 @@ impl<'q> Completion<'q> {
 impl Drop for Completion<'_> {
     fn drop(&mut self) {
         if self.ready.token != Token::POSTED {
-            self.queue.discard_ready(&self.ready);
+            self.queue.discard_popped(&self.ready);
         }
     }
 }
@@ -309,6 +309,19 @@ impl ReadyList {
             self.entries.drain(..self.taken);
             self.taken = 0;
         }
+    }
+
+    /// Keeps those that `wanted` says yes to, in their order.
+    pub(crate) fn retain(&mut self, wanted: impl FnMut(&Ready) -> bool) {
+        self.entries.drain(..self.taken);
+        self.taken = 0;
+        self.entries.retain(wanted);
+    }
+
+    /// All that are left, in their order.
+    pub(crate) fn into_entries(mut self) -> Vec<Ready> {
+        self.retain(|_| true);
+        self.entries
     }
 
     #[inline]

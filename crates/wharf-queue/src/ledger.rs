@@ -7,7 +7,8 @@
 //! What a completion sets in motion (the next of a chain, a close that waited) is noted as a
 //! `Followup`; the queue carries it out when the backend has returned.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::bufpool::PoolCore;
@@ -42,6 +43,14 @@ pub(crate) struct Ledger {
     pub(crate) pools: RefCell<Vec<Option<Arc<PoolCore>>>>,
     pub(crate) counters: Counters,
     pub(crate) ready: RefCell<ReadyList>,
+    /// Results that nobody wants, to be dropped by their types when nothing is borrowed.
+    pub(crate) doomed: RefCell<VecDeque<Ready>>,
+    /// There is something in `doomed`, or in `ready` for it.
+    pub(crate) littered: Cell<bool>,
+    /// Items of multishot operations that a user holds: their slots must not end before them.
+    pub(crate) items_out: Cell<usize>,
+    /// Slots whose final result has been taken while `items_out` was not zero.
+    pub(crate) lingering: RefCell<Vec<u32>>,
     pub(crate) followups: RefCell<Vec<Followup>>,
     pub(crate) delayed: RefCell<Vec<Delayed>>,
 }
@@ -55,6 +64,10 @@ impl Ledger {
             pools: RefCell::default(),
             counters: Counters::default(),
             ready: RefCell::default(),
+            doomed: RefCell::default(),
+            littered: Cell::new(false),
+            items_out: Cell::new(0),
+            lingering: RefCell::default(),
             followups: RefCell::default(),
             delayed: RefCell::default(),
         }
@@ -143,14 +156,58 @@ impl Ledger {
 
     #[inline(always)]
     fn push_ready(&self, record: &Slot, result: i64, flags: u8, buffer: BufferRef) {
-        self.ready.borrow_mut().push(Ready {
+        let ready = Ready {
             token: record.token(),
             user_data: record.user_data.get(),
             result,
             flags,
             buffer,
             kind: record.kind.get(),
+        };
+        if record.abandoned.get() {
+            return self.doom(ready);
+        }
+        self.ready.borrow_mut().push(ready);
+    }
+
+    #[cold]
+    fn doom(&self, ready: Ready) {
+        self.littered.set(true);
+        self.doomed.borrow_mut().push_back(ready);
+    }
+
+    /// Moves what has been abandoned since it became ready to what is to be dropped, before what
+    /// the same operation has brought later.
+    pub(crate) fn sweep(&self) {
+        let mut doomed = self.doomed.borrow_mut();
+        let later = doomed.len();
+        self.ready.borrow_mut().retain(|ready| {
+            let wanted = ready.token == Token::POSTED
+                || !self.slots.get(ready.token.index() as u32).abandoned.get();
+            if !wanted {
+                doomed.push_back(*ready);
+            }
+            wanted
         });
+        doomed.rotate_left(later);
+    }
+
+    /// An item that a user held is gone. When it was the last, slots that waited for that end.
+    pub(crate) fn item_is_gone(&self) {
+        let out = self.items_out.get() - 1;
+        self.items_out.set(out);
+        if out == 0 {
+            self.end_lingering();
+        }
+    }
+
+    fn end_lingering(&self) {
+        loop {
+            let Some(slot) = self.lingering.borrow_mut().pop() else {
+                return;
+            };
+            self.slots.retire(slot);
+        }
     }
 
     /// Puts a multishot receive to rest until its pool has a buffer again. If a cancel was asked

@@ -18,6 +18,7 @@ pub(crate) use core::Core;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::bufpool::{BufPool, BufPoolBuilder, PoolCore};
 use crate::completion::{Completions, Ready};
 use crate::error::SubmitError;
 use crate::handle::{Handle, HandleKind};
+use crate::ledger::{Followup, Ledger};
 use crate::notify::{Notifier, Shared};
 use crate::op::{
     Deadline, Done, Op, OpKind, Operation, Prepare, Refusal, Submission, Support, Target,
@@ -199,9 +201,16 @@ impl Queue {
             }
             State::Held | State::InFlight => {
                 record.abandoned.set(true);
+                // Items of it may be ready already.
+                if record.kind.get().is_multishot() {
+                    self.core.ledger.littered.set(true);
+                }
                 self.cancel(token);
             }
-            State::Done => record.abandoned.set(true),
+            State::Done => {
+                record.abandoned.set(true);
+                self.core.ledger.littered.set(true);
+            }
             State::Free => {}
         }
     }
@@ -223,9 +232,35 @@ impl Queue {
     /// # Errors
     /// Only if the backend itself fails; an operation's error is in its completion.
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> io::Result<Completions<'_>> {
-        let notified = self.core.turn(timeout.into())?;
-        let ready = self.core.ledger.ready.borrow().len();
-        Ok(Completions::new(self, ready, notified))
+        let until = self.core.until(timeout.into());
+        loop {
+            self.drop_doomed();
+            if let Some(notified) = self.core.turn(until)? {
+                let ready = self.core.ledger.ready.borrow().len();
+                return Ok(Completions::new(self, ready, notified));
+            }
+        }
+    }
+
+    /// Drops the results that nobody wants. Here nothing is borrowed, so the code of a user's
+    /// buffer may run, and even panic: what is not dropped yet stays on the list.
+    #[inline]
+    fn drop_doomed(&self) {
+        if self.core.ledger.littered.get() {
+            self.drop_all_doomed();
+        }
+    }
+
+    #[cold]
+    fn drop_all_doomed(&self) {
+        self.core.ledger.sweep();
+        loop {
+            let Some(ready) = self.core.ledger.doomed.borrow_mut().pop_front() else {
+                break;
+            };
+            self.discard_ready(&ready);
+        }
+        self.core.ledger.littered.set(false);
     }
 
     /// Prepares to be waited for by a foreign loop: hands over what is submitted and returns a
@@ -238,8 +273,13 @@ impl Queue {
     /// # Errors
     /// That of the system.
     pub fn arm(&self) -> io::Result<sys::BorrowedHandle<'_>> {
-        let raw = self.core.arm()?;
-        Ok(sys::borrow_raw(self, raw))
+        loop {
+            self.drop_doomed();
+            let raw = self.core.arm()?;
+            if !self.core.ledger.littered.get() {
+                return Ok(sys::borrow_raw(self, raw));
+            }
+        }
     }
 
     /// What wakes this queue from other threads, and posts completions to it.
@@ -365,6 +405,7 @@ impl Queue {
         let slots = &core.ledger.slots;
         let slot = slots.alloc();
         let index = slot.index();
+        let unplaced = Unplaced(&core.ledger, index);
         slots.place(slot, op, |op, slot| {
             slot.kind.set(O::KIND);
             slot.route.set(route_of(op));
@@ -389,6 +430,7 @@ impl Queue {
                 },
             }
         });
+        std::mem::forget(unplaced);
         match deadline {
             Deadline::None => {}
             Deadline::After(timeout) => core.set_deadline(index, self.now() + timeout),
@@ -430,11 +472,15 @@ impl Queue {
             if ready.token == Token::POSTED {
                 return Some(ready);
             }
-            let slot = self.core.ledger.slots.get(ready.token.index() as u32);
+            let ledger = &self.core.ledger;
+            let slot = ledger.slots.get(ready.token.index() as u32);
+            if ready.flags & Ready::MORE != 0 {
+                ledger.items_out.set(ledger.items_out.get() + 1);
+            }
             if !slot.abandoned.get() {
                 return Some(ready);
             }
-            self.discard_ready(&ready);
+            self.discard_popped(&ready);
         }
     }
 
@@ -452,13 +498,37 @@ impl Queue {
         if ready.flags & Ready::MORE != 0 {
             return slot.with_payload::<O, _>(|op| op.item(done));
         }
+        if O::KIND.is_multishot() && self.core.ledger.items_out.get() > 0 {
+            // Somebody holds an item of this, or of another: it needs the slot as it is.
+            let output = slot.with_payload::<O, _>(|op| op.item(done))?;
+            self.core.ledger.lingering.borrow_mut().push(slot.index());
+            return Some(output);
+        }
         let op = slot.take_payload::<O>()?;
         // The slot ends in any case: a buffer's own code may panic.
         let _ended = slots.end(slot);
         Some(op.finish(done))
     }
 
-    pub(crate) fn discard_ready(&self, ready: &Ready) {
+    /// As `finish`, for what `pop_ready` has handed out.
+    #[inline]
+    pub(crate) fn finish_popped<O: Operation>(&self, ready: &Ready) -> Option<O::Output> {
+        let output = self.finish::<O>(ready);
+        if output.is_some() && ready.flags & Ready::MORE != 0 {
+            self.core.ledger.item_is_gone();
+        }
+        output
+    }
+
+    /// As `discard_ready`, for what `pop_ready` has handed out.
+    pub(crate) fn discard_popped(&self, ready: &Ready) {
+        self.discard_ready(ready);
+        if ready.flags & Ready::MORE != 0 {
+            self.core.ledger.item_is_gone();
+        }
+    }
+
+    fn discard_ready(&self, ready: &Ready) {
         let discard = self
             .core
             .ledger
@@ -508,6 +578,25 @@ impl Queue {
     }
 }
 
+/// An operation on its way into its slot. Buffers have code of their own, which may panic when it
+/// is asked where they lie; then the slot ends and leaves no trace.
+struct Unplaced<'a>(&'a Ledger, u32);
+
+impl Drop for Unplaced<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        let Unplaced(ledger, index) = *self;
+        // An operation on two handles has no buffer.
+        if let Some(close) = ledger
+            .handles
+            .unlink(&ledger.slots, ledger.slots.get(index))
+        {
+            ledger.followups.borrow_mut().push(Followup::Close(close));
+        }
+        ledger.slots.retire(index);
+    }
+}
+
 /// The kind by which an operation is routed to the backend or the pool.
 fn route_of<O: Operation>(op: &O) -> OpKind {
     let on_file = || op.handles()[0].is_some_and(|handle| handle.kind() == HandleKind::File);
@@ -521,15 +610,14 @@ fn route_of<O: Operation>(op: &O) -> OpKind {
 impl Drop for Queue {
     fn drop(&mut self) {
         let left = self.core.reap_all();
-        while let Some(ready) = self.pop_ready() {
-            if ready.token != Token::POSTED {
-                self.discard_ready(&ready);
+        let panic = self.discard_all();
+        if left == 0 {
+            for pool in self.core.ledger.pools.borrow().iter().flatten() {
+                pool.drop_supply();
             }
-        }
-        for pool in self.core.ledger.pools.borrow().iter().flatten() {
-            pool.drop_supply();
-        }
-        if left > 0 {
+        } else {
+            // The kernel may still take buffers from the pools and write to them.
+            std::mem::forget(self.core.ledger.pools.take());
             self.core.ledger.slots.leak();
             // There is nobody to return this to, and silence would hide a leak.
             eprintln!(
@@ -538,6 +626,37 @@ impl Drop for Queue {
                 self.core.teardown_timeout
             );
         }
+        if let Some(panic) = panic {
+            if !std::thread::panicking() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// At the end: drops every result by its type, those that were kept too. A buffer that panics
+    /// stops no other; the first panic is returned.
+    fn discard_all(&self) -> Option<Box<dyn std::any::Any + Send>> {
+        let ledger = &self.core.ledger;
+        ledger.sweep();
+        let ready = ledger.ready.take();
+        let doomed = ledger.doomed.take();
+        let kept: Vec<_> = ledger
+            .slots
+            .iter_live()
+            .filter(|(_, slot)| slot.state.get() == State::Kept)
+            .filter_map(|(index, _)| self.kept(ledger.slots.token(index)))
+            .collect();
+        let all = doomed.into_iter().chain(ready.into_entries()).chain(kept);
+        let mut first = None;
+        for ready in all.filter(|ready| ready.token != Token::POSTED) {
+            let discard = AssertUnwindSafe(|| self.discard_ready(&ready));
+            if let Err(panic) = std::panic::catch_unwind(discard) {
+                first.get_or_insert(panic);
+            }
+        }
+        first
     }
 }
 

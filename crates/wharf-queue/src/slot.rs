@@ -511,6 +511,18 @@ impl Slots {
         Ended(self, slot)
     }
 
+    /// Drops the payload of a slot, which nothing is in flight for, by its type, and ends the slot.
+    #[cold]
+    pub(crate) fn retire(&self, index: u32) {
+        let slot = self.get(index);
+        let _ended = self.end(slot);
+        if let Some(vtable) = slot.vtable.take() {
+            // SAFETY: a slot with a vtable has a payload of that type; the kernel has no part in it,
+            // as the caller says, and clearing the vtable makes this the only time.
+            unsafe { (vtable.drop_in_place)(slot.payload.get()) };
+        }
+    }
+
     /// Leaks every slot: for a teardown past its deadline, when the kernel may still write.
     pub(crate) fn leak(&self) {
         // SAFETY: see `chunks`.

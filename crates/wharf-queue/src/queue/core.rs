@@ -167,13 +167,18 @@ impl Core {
         }
     }
 
-    /// One turn: sleeps if nothing is ready. Returns whether it was notified.
-    pub(super) fn turn(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        let until = match timeout {
+    /// When a wait is over at the latest.
+    pub(super) fn until(&self, timeout: Option<Duration>) -> Moment {
+        match timeout {
             None => Moment::NEVER,
             Some(Duration::ZERO) => Moment::from_nanos(0),
             Some(timeout) => self.backend.borrow().now() + timeout,
-        };
+        }
+    }
+
+    /// One turn: sleeps if nothing is ready. Returns whether it was notified; `None` if it has to
+    /// be called again, because there is something to drop first.
+    pub(super) fn turn(&self, until: Moment) -> io::Result<Option<bool>> {
         loop {
             self.collect();
             let nothing = self.ledger.ready.borrow().is_empty() && !self.shared.has_notified();
@@ -185,14 +190,17 @@ impl Core {
             self.backend.borrow_mut().wait(&self.ledger, sleep)?;
             self.collect();
             self.expire();
+            if self.ledger.littered.get() {
+                return Ok(None);
+            }
             let notified = self.shared.take_notified();
             if notified || !self.ledger.ready.borrow().is_empty() {
-                return Ok(notified);
+                return Ok(Some(notified));
             }
             if until == Moment::from_nanos(0)
                 || until != Moment::NEVER && self.backend.borrow().now() >= until
             {
-                return Ok(false);
+                return Ok(Some(false));
             }
         }
     }
@@ -377,22 +385,25 @@ impl Core {
         let until = self.backend.borrow().now() + self.teardown_timeout;
         // Results that are ready are put aside: with them on the list a backend would not sleep.
         let mut ready = Vec::new();
+        // Without any time there is still one look, which hands the cancels over.
+        let mut looked = false;
         let left = loop {
+            // First, so that what another thread has brought is not slept over.
+            self.collect();
             ready.extend(std::iter::from_fn(|| self.ledger.ready.borrow_mut().pop()));
             let counters = &self.ledger.counters;
             let left = counters.submitted.get() - counters.completed.get();
             let now = self.backend.borrow().now();
-            if left == 0 || now >= until {
+            if left == 0 || looked && now >= until {
                 break left;
             }
-            self.collect();
-            let sleep = if self.shared.park() {
+            looked = true;
+            let sleep = if now < until && self.shared.park() {
                 Sleep::For(until.saturating_duration_since(now))
             } else {
                 Sleep::Not
             };
             let waited = self.backend.borrow_mut().wait(&self.ledger, sleep);
-            self.collect();
             if waited.is_err() {
                 break left;
             }
