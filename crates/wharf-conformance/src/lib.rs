@@ -4,8 +4,10 @@
 //! runs every case on every backend that this machine has; a further backend costs one line there.
 
 mod cases;
+mod fixture;
 mod peer;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use wharf_queue::{BackendKind, Builder, Completion, Operation, Queue, Token};
@@ -42,12 +44,32 @@ pub struct Case {
     pub promise: &'static str,
     /// Panics if the promise is broken.
     pub run: fn(&Factory),
+    /// It changes the process (its limits, its signals, its filters) or counts what belongs to the
+    /// process, so that it needs one of its own.
+    pub alone: bool,
 }
 
 /// Every case.
 #[must_use]
 pub fn cases() -> Vec<Case> {
     cases::all()
+}
+
+static NOT_RUN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Notes what a case could not check on this machine, and why: it is told in the run's last lines.
+pub fn note_not_run(what: String) {
+    let mut list = NOT_RUN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !list.contains(&what) {
+        list.push(what);
+    }
+}
+
+/// What has been noted with [`note_not_run`].
+#[must_use]
+pub fn not_run() -> Vec<String> {
+    let list = NOT_RUN.lock().unwrap_or_else(PoisonError::into_inner);
+    list.clone()
 }
 
 /// No operation of the suite takes this long.
@@ -70,5 +92,23 @@ fn next(queue: &Queue) -> Completion<'_> {
             return completion;
         }
         assert!(batch.notified(), "nothing has completed in {PATIENCE:?}");
+    }
+}
+
+/// Lets the queue do what there is to do, and leaves what has completed where it is.
+fn look(queue: &Queue) {
+    queue.wait(Duration::ZERO).expect("the backend works");
+}
+
+/// Waits until nothing is in the queue any more, and drops what completes.
+fn drain(queue: &Queue) {
+    let begin = std::time::Instant::now();
+    while queue.in_flight() > 0 {
+        let left = queue.in_flight();
+        assert!(begin.elapsed() < PATIENCE, "{left} operations did not end");
+        queue
+            .wait(Duration::from_millis(1))
+            .expect("the backend works")
+            .for_each(drop);
     }
 }

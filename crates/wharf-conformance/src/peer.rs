@@ -19,6 +19,20 @@ pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("proc").count()
 }
 
+/// Waits until the process has as many descriptors open as it should: a thread of a pool that is
+/// ending holds the counter that wakes its queue for a moment longer.
+pub(crate) fn census_is(expected: usize) {
+    let begin = std::time::Instant::now();
+    while descriptors() != expected {
+        let now = descriptors();
+        assert!(
+            begin.elapsed() < std::time::Duration::from_secs(5),
+            "{now} descriptors are open, and {expected} should be"
+        );
+        std::thread::yield_now();
+    }
+}
+
 /// A directory of a test's own, removed with the value.
 pub(crate) struct Dir(pub(crate) PathBuf);
 
@@ -38,4 +52,26 @@ impl Drop for Dir {
         // What is left behind is the system's to clean up.
         drop(std::fs::remove_dir_all(&self.0));
     }
+}
+
+/// A listener whose queue of connections is full, so that a further connect waits, and the
+/// connections that fill it.
+pub(crate) fn full_listener() -> (socket2::Socket, std::net::SocketAddr, Vec<socket2::Socket>) {
+    use socket2::{Domain, Socket, Type};
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().expect("valid");
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    listener.bind(&any.into()).expect("loopback");
+    listener.listen(0).expect("bound");
+    let address = listener.local_addr().expect("bound");
+    let address = address.as_socket().expect("internet");
+    let mut waiting = Vec::new();
+    // Linux lets one more connection in than the backlog says (listen(2)).
+    for _ in 0..4 {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        client.set_nonblocking(true).expect("a socket");
+        // It is in progress, or connected; either way the listener's queue is fuller.
+        drop(client.connect(&address.into()));
+        waiting.push(client);
+    }
+    (listener, address, waiting)
 }

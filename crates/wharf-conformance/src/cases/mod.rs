@@ -2,18 +2,26 @@
 
 mod cancel;
 mod chain;
+mod ended;
 mod file;
+mod forgotten;
 mod limits;
 mod stream;
+mod table;
 mod time;
 
 use crate::Case;
 
-/// Lists the functions of a module as cases.
+/// Lists the functions of a module as cases. `[alone]` gives a case a process of its own.
 macro_rules! cases {
-    ($($promise:literal $name:ident),* $(,)?) => {
+    ($($promise:literal $([$alone:ident])? $name:ident),* $(,)?) => {
         pub(super) const CASES: &[crate::Case] = &[
-            $(crate::Case { name: stringify!($name), promise: $promise, run: $name }),*
+            $(crate::Case {
+                name: stringify!($name),
+                promise: $promise,
+                run: $name,
+                alone: !matches!(stringify!($($alone)?).as_bytes(), b""),
+            }),*
         ];
     };
 }
@@ -24,7 +32,9 @@ pub(crate) fn all() -> Vec<Case> {
         stream::CASES,
         cancel::CASES,
         chain::CASES,
+        ended::CASES,
         file::CASES,
+        forgotten::CASES,
         limits::CASES,
         time::CASES,
     ]

@@ -1,17 +1,24 @@
 //! Runs every case of the contract on every backend that this machine has.
 //!
 //! `WHARF_BACKEND` restricts the run to one backend. What is not to be had is listed as ignored and
-//! named in the last lines.
+//! named in the last lines. A case that needs a process of its own gets one: this binary again,
+//! told by `WHARF_CONFORMANCE_ALONE` which case it is to be.
 
-use std::process::ExitCode;
+use std::io::Read;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use wharf_conformance::{Case, Factory, cases};
+use wharf_conformance::{Case, Factory, cases, not_run, note_not_run};
 
 /// A case that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Names the case, as `backend::case`, that a process is to be.
+const ALONE: &str = "WHARF_CONFORMANCE_ALONE";
+/// Begins a line by which such a process tells what it could not check.
+const NOT_RUN: &str = "not run: ";
 
 fn run(case: Case, factory: Factory) -> Result<(), Failed> {
     let (sender, receiver) = mpsc::channel();
@@ -30,28 +37,126 @@ fn run(case: Case, factory: Factory) -> Result<(), Failed> {
     }
 }
 
+/// Collects what a process writes while it runs, so that a full pipe does not hold it up, and sends
+/// it when the process has ended.
+fn collect(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = from.read_to_end(&mut bytes);
+        let mut text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Err(error) = read {
+            text.push_str(&error.to_string());
+        }
+        // Nobody listens any more when the case has taken too long.
+        drop(to.send(text));
+    });
+}
+
+fn run_alone(case: Case, factory: Factory) -> Result<(), Failed> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .env(ALONE, format!("{}::{}", factory.kind, case.name))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let (sender, receiver) = mpsc::channel();
+    if let Some(output) = child.stdout.take() {
+        collect(output, sender.clone());
+    }
+    if let Some(errors) = child.stderr.take() {
+        collect(errors, sender.clone());
+    }
+    drop(sender);
+    let mut text = String::new();
+    let mut late = false;
+    loop {
+        match receiver.recv_timeout(LIMIT) {
+            Ok(part) => text += &part,
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                late = true;
+                child.kill()?;
+                break;
+            }
+        }
+    }
+    let status = child.wait()?;
+    for line in text.lines() {
+        if let Some(what) = line.strip_prefix(NOT_RUN) {
+            note_not_run(what.to_owned());
+        }
+    }
+    if late {
+        return Err(format!("{}: still not finished after {LIMIT:?}", case.promise).into());
+    }
+    if !status.success() {
+        return Err(format!("{} is broken: {status}\n{text}", case.promise).into());
+    }
+    Ok(())
+}
+
+/// What a process does that is one case.
+fn be_the_case(name: &str) -> ExitCode {
+    let found = name.split_once("::").and_then(|(kind, name)| {
+        let case = cases().into_iter().find(|case| case.name == name)?;
+        Some((kind.parse().ok()?, case))
+    });
+    let Some((kind, case)) = found else {
+        eprintln!("{ALONE} names no case: {name}");
+        return ExitCode::from(2);
+    };
+    let result = run(case, Factory { kind });
+    for what in not_run() {
+        println!("{NOT_RUN}{what}");
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            eprintln!("{}", failed.message().unwrap_or_default());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Some cases let a user's code panic; what they catch need not be read.
+fn hush_panics_on_purpose() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        if !text.is_some_and(|text| text.starts_with("on purpose")) {
+            report(info);
+        }
+    }));
+}
+
 fn main() -> ExitCode {
+    hush_panics_on_purpose();
+    if let Ok(name) = std::env::var(ALONE) {
+        return be_the_case(&name);
+    }
     let arguments = Arguments::from_args();
     let only = std::env::var("WHARF_BACKEND").unwrap_or_default();
     let mut trials = Vec::new();
-    let mut missing = Vec::new();
     for report in wharf_queue::probe() {
         if !only.is_empty() && only != "auto" && only != report.kind.name() {
             continue;
         }
         if !report.available {
-            missing.push(format!("{}: {}", report.kind, report.reason));
+            note_not_run(format!("{}: {}", report.kind, report.reason));
         }
         for case in cases() {
             let factory = Factory { kind: report.kind };
             let name = format!("{}::{}", report.kind, case.name);
+            let run = if case.alone { run_alone } else { run };
             let trial = Trial::test(name, move || run(case, factory)).with_kind(case.promise);
             trials.push(trial.with_ignored_flag(!report.available));
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
-    for reason in missing {
-        println!("not run: {reason}");
+    for what in not_run() {
+        println!("{NOT_RUN}{what}");
     }
     conclusion.exit_code()
 }
