@@ -34,11 +34,17 @@ impl Epoll {
 }
 
 fn explain(what: &str, error: RawError) -> io::Error {
+    let out_of_descriptors = sys::call::is_limit_of_descriptors(error);
     let error = sys::error_from_raw(error);
-    io::Error::new(
-        error.kind(),
-        format!("epoll is not to be had: {what} failed: {error}"),
-    )
+    let message = if out_of_descriptors {
+        format!(
+            "epoll is not to be had: no descriptor is left; raise the limit of open files \
+             (ulimit -n): {error}"
+        )
+    } else {
+        format!("epoll is not to be had: {what} failed: {error}")
+    };
+    io::Error::new(error.kind(), message)
 }
 
 impl EpollSelector {

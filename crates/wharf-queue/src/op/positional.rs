@@ -114,7 +114,8 @@ positional!(
     /// position.
     ///
     /// Gives `BufResult<usize, B>`. Writing to a pipe without a reader is
-    /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe); Rust programs ignore `SIGPIPE`.
+    /// [`BrokenPipe`](std::io::ErrorKind::BrokenPipe), never a signal, even in a program that does
+    /// not ignore `SIGPIPE` as Rust programs do.
     ///
     /// Source: write(2).
     Write<B: IoBuf>, Write,

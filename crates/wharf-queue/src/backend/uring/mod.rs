@@ -64,7 +64,7 @@ pub(crate) struct Uring {
     fd: RingFd,
     /// The flags of an enter that sleeps.
     wait_flags: u32,
-    probe: Option<io_uring::Probe>,
+    probe: io_uring::Probe,
     deferred: bool,
     /// Operations that found no room in the ring, in order.
     backlog: VecDeque<u32>,
@@ -131,7 +131,11 @@ impl Uring {
                  Linux 5.15 or newer has them",
             ));
         }
-        let probe = probe::opcodes(&ring);
+        // A filter may let a ring be made and forbid its use.
+        let probe = probe::opcodes(&ring).map_err(|error| probe::explain(&error))?;
+        ring.submitter()
+            .submit()
+            .map_err(|error| probe::explain(&error))?;
         let no_iowait = match ring.params().is_feature_no_iowait() {
             true => ring::NO_IOWAIT,
             false => 0,
@@ -164,7 +168,7 @@ impl Uring {
             ("registered_ring_fd", self.fd.is_registered()),
             ("cqe_skip", parameters.is_feature_skip_cqe_on_success()),
         ]);
-        features.extend(probe::opcode_features(self.probe.as_ref()));
+        features.extend(probe::opcode_features(&self.probe));
         for (name, incremental) in [("buf_ring", false), ("incremental_buffers", true)] {
             let ring = BufRing::register(&self.ring.submitter(), 1, 0, incremental);
             if ring.is_ok() {
@@ -177,9 +181,7 @@ impl Uring {
     }
 
     fn has(&self, code: u8) -> bool {
-        self.probe
-            .as_ref()
-            .is_some_and(|probe| probe.is_supported(code))
+        self.probe.is_supported(code)
     }
 
     /// Pushes an entry if there is room, after the kernel has been given what is there.
@@ -210,7 +212,8 @@ impl Uring {
     #[cold]
     fn make_room(&mut self, ledger: &Ledger) {
         count(&ledger.counters.ring_overflows);
-        self.enter(ledger, Sleep::Not, false);
+        // An error shows in the next wait.
+        let _ = self.enter(ledger, Sleep::Not, false);
     }
 
     /// Pushes the entry of an operation, behind those that wait for room.
@@ -263,9 +266,10 @@ impl Uring {
         }
     }
 
-    /// Enters the kernel: hands over what is in the ring, and sleeps if told to. Errors are all of
-    /// the kind "not now": time is up, a signal came, the completion ring must be emptied first.
-    fn enter(&mut self, ledger: &Ledger, sleep: Sleep, events: bool) {
+    /// Enters the kernel: hands over what is in the ring, and sleeps if told to. Errors of the kind
+    /// "not now" are none: time is up, a signal came, the completion ring must be emptied first. Any
+    /// other means that the ring cannot be used any more: a filter that was installed since.
+    fn enter(&mut self, ledger: &Ledger, sleep: Sleep, events: bool) -> Result<(), RawError> {
         count(&ledger.counters.system_calls);
         let submit = self.ring_len();
         let waiting = self.wait_flags;
@@ -275,13 +279,10 @@ impl Uring {
             Sleep::For(duration) => self.fd.enter(submit, 1, waiting, Some(duration)),
             Sleep::Forever => self.fd.enter(submit, 1, waiting, None),
         };
-        debug_assert!(
-            matches!(
-                result,
-                Ok(_) | Err(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
-            ),
-            "io_uring_enter: {result:?}"
-        );
+        match result {
+            Ok(_) | Err(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn ring_len(&mut self) -> u32 {
@@ -678,7 +679,7 @@ impl Backend for Uring {
             ring.capacity() - ring.len() >= slots.len()
         };
         if !room(self) {
-            self.enter(ledger, Sleep::Not, false);
+            let _ = self.enter(ledger, Sleep::Not, false);
             if !room(self) {
                 return false;
             }
@@ -713,7 +714,8 @@ impl Backend for Uring {
         let look = !ready || self.turns_without_look >= TURNS_WITHOUT_LOOK;
         if look || self.ring_len() > 0 {
             self.turns_without_look = 0;
-            self.enter(ledger, sleep, true);
+            let entered = self.enter(ledger, sleep, true);
+            entered.map_err(sys::error_from_raw)?;
         }
         self.reap(ledger);
         Ok(())
@@ -788,7 +790,8 @@ impl Backend for Uring {
             }
         }
         if self.ring_len() > 0 {
-            self.enter(ledger, Sleep::Not, true);
+            let entered = self.enter(ledger, Sleep::Not, true);
+            entered.map_err(sys::error_from_raw)?;
         }
         Ok(self.ring.as_raw_fd())
     }

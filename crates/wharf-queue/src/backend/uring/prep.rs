@@ -2,7 +2,7 @@
 //!
 //! Owns the map from `Op` to entries. It pushes nothing and keeps nothing.
 
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::{opcode, types};
 
 use crate::op::{MessageFlags, Op};
@@ -99,6 +99,17 @@ fn transfer<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
                 opcode::Read::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
                     .offset(offset)
                     .build(),
+            )
+        }
+        // The kernel's workers hear no signal, so the one of a broken pipe reaches nobody there.
+        Op::Write { fd, buf, offset }
+            if offset == Op::CURRENT && sys::signal::broken_pipes_signal() =>
+        {
+            put(
+                opcode::Write::new(types::Fd(fd.raw), buf.pointer, cut(buf.len))
+                    .offset(offset)
+                    .build()
+                    .flags(Flags::ASYNC),
             )
         }
         Op::Write { fd, buf, offset } => {

@@ -22,10 +22,11 @@ enum Verdict {
     Kills,
 }
 
-/// Whether the calls may be made at all. Under a seccomp filter, a child tries them first, once.
+/// Whether the calls may be made at all. Under a seccomp filter, or where it cannot be seen whether
+/// there is one, a child tries them first, once.
 pub(super) fn allowed() -> io::Result<()> {
     static VERDICT: OnceLock<Option<Verdict>> = OnceLock::new();
-    if !is_filtered() {
+    if is_filtered() == Some(false) {
         return Ok(());
     }
     match VERDICT.get_or_init(try_in_child) {
@@ -43,13 +44,13 @@ pub(super) fn allowed() -> io::Result<()> {
     }
 }
 
-/// Whether a seccomp filter is in force for this thread (proc_pid_status(5)).
-fn is_filtered() -> bool {
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    status.lines().any(|line| {
-        line.strip_prefix("Seccomp:")
-            .is_some_and(|mode| mode.trim() == "2")
-    })
+/// Whether a seccomp filter is in force for this thread (proc_pid_status(5)). `None` if it cannot be
+/// seen: without a descriptor that is free, or without `/proc`.
+fn is_filtered() -> Option<bool> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
+    let mut lines = status.lines();
+    let mode = lines.find_map(|line| line.strip_prefix("Seccomp:"))?;
+    Some(mode.trim() == "2")
 }
 
 /// Makes a child that tries the three calls of io_uring and ends.
@@ -113,7 +114,7 @@ pub(super) fn explain(error: &io::Error) -> io::Error {
         Some(libc::EPERM) if disabled > 0 => {
             format!("the sysctl kernel.io_uring_disabled is {disabled}; set it to 0")
         }
-        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) if is_filtered() => {
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) if is_filtered() == Some(true) => {
             "a seccomp filter forbids it; allow io_uring_setup, io_uring_enter and \
              io_uring_register in the container's seccomp profile"
                 .to_owned()
@@ -155,18 +156,17 @@ pub(in crate::backend) fn probe() -> BackendReport {
     }
 }
 
-/// What the kernel says of its operations; `None` if it cannot be asked.
-pub(super) fn opcodes(ring: &IoUring) -> Option<Probe> {
+/// What the kernel says of its operations. Every kernel that is new enough can be asked, so that
+/// an error means that registering is forbidden.
+pub(super) fn opcodes(ring: &IoUring) -> io::Result<Probe> {
     let mut probe = Probe::new();
-    ring.submitter()
-        .register_probe(&mut probe)
-        .ok()
-        .map(|()| probe)
+    ring.submitter().register_probe(&mut probe)?;
+    Ok(probe)
 }
 
 /// The features that depend on an operation's being there.
-pub(super) fn opcode_features(probe: Option<&Probe>) -> [(&'static str, bool); 6] {
-    let has = |code| probe.is_some_and(|probe| probe.is_supported(code));
+pub(super) fn opcode_features(probe: &Probe) -> [(&'static str, bool); 6] {
+    let has = |code| probe.is_supported(code);
     [
         ("ftruncate", has(opcode::Ftruncate::CODE)),
         ("futex", has(opcode::FutexWait::CODE)),

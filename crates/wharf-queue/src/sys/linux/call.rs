@@ -9,6 +9,7 @@
 use std::io;
 use std::net::ToSocketAddrs;
 
+use super::signal::without_sigpipe;
 use super::{MAX_TRANSFER, RawError, RawHandle, Scratch, StatBuf, check, datagram, last_error};
 use crate::op::{CopyJob, DirEntry, FileType, MessageFlags, Op, ReadDirJob, ResolveJob};
 
@@ -119,8 +120,10 @@ fn on_handle(op: &Op) -> Result<i64, RawError> {
         Op::Write { fd, buf, offset } => {
             let (pointer, len) = (buf.pointer.cast(), buf.len.min(MAX_TRANSFER));
             if offset == Op::CURRENT {
-                // SAFETY: the operation lends the buffer for reading.
-                return retry(|| unsafe { libc::write(fd.raw, pointer, len) } as i64);
+                return without_sigpipe(|| {
+                    // SAFETY: the operation lends the buffer for reading.
+                    retry(|| unsafe { libc::write(fd.raw, pointer, len) } as i64)
+                });
             }
             // SAFETY: the operation lends the buffer for reading.
             retry(|| unsafe { libc::pwrite(fd.raw, pointer, len, offset as i64) } as i64)
@@ -315,8 +318,10 @@ fn splice(
         &raw mut to_at
     };
     let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
-    // SAFETY: the offsets are null or lead to locals.
-    retry(|| unsafe { libc::splice(from, from_at, to, to_at, len as usize, flags) } as i64)
+    without_sigpipe(|| {
+        // SAFETY: the offsets are null or lead to locals.
+        retry(|| unsafe { libc::splice(from, from_at, to, to_at, len as usize, flags) } as i64)
+    })
 }
 
 /// Sends once; the kernel may send less than asked for. 0 is the end of the file.
@@ -328,9 +333,11 @@ pub(crate) fn send_file(
 ) -> Result<usize, RawError> {
     let mut at = i64::try_from(offset).map_err(|_| libc::EINVAL)?;
     let len = len.min(MAX_TRANSFER);
-    // SAFETY: the offset leads to a local.
-    retry(|| unsafe { libc::sendfile(socket, file, &raw mut at, len) } as i64)
-        .map(|sent| sent as usize)
+    without_sigpipe(|| {
+        // SAFETY: the offset leads to a local.
+        retry(|| unsafe { libc::sendfile(socket, file, &raw mut at, len) } as i64)
+    })
+    .map(|sent| sent as usize)
 }
 
 /// Receives into `room`, without waiting.
@@ -426,6 +433,11 @@ pub(crate) fn is_out_of_descriptors(error: RawError) -> bool {
         error,
         libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
     )
+}
+
+/// Whether an errno says that the process or the system has no descriptor left.
+pub(crate) fn is_limit_of_descriptors(error: RawError) -> bool {
+    matches!(error, libc::EMFILE | libc::ENFILE)
 }
 
 /// An event counter for waking from other threads (eventfd(2)).

@@ -13,6 +13,7 @@ mod process;
 pub(crate) mod ring;
 mod scratch;
 pub(crate) mod selector;
+pub(crate) mod signal;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
