@@ -131,7 +131,7 @@ impl Ledger {
         if let Some(close) = self.handles.unlink(&self.slots, record) {
             self.followups.borrow_mut().push(Followup::Close(close));
         }
-        if let Op::Splice { to: second, .. } | Op::SendFile { file: second, .. } = *record.op() {
+        if let Some(second) = record.op().second() {
             if let Some(close) = self.handles.unlink_second(second.index, record.index()) {
                 self.followups.borrow_mut().push(Followup::Close(close));
             }

@@ -411,24 +411,20 @@ impl Queue {
             slot.route.set(route_of(op));
             slot.user_data.set(user_data);
             if O::KIND != OpKind::Close {
-                let [first, second] = op.handles();
-                if let Some(handle) = first {
+                if let [Some(handle), _] = op.handles() {
                     core.ledger
                         .handles
                         .link(slots, handle.target().index, index);
                 }
-                if let Some(handle) = second {
-                    core.ledger
-                        .handles
-                        .link_second(handle.target().index, index);
-                }
             }
-            match op.lower(slot) {
-                Ok(op) => op,
-                Err(error) => Op::Known {
-                    result: -i64::from(error),
-                },
+            let lowered = op.lower(slot).unwrap_or_else(|error| Op::Known {
+                result: -i64::from(error),
+            });
+            // Its completion looks for a second handle in what was lowered.
+            if let Some(second) = lowered.second() {
+                core.ledger.handles.link_second(second.index, index);
             }
+            lowered
         });
         std::mem::forget(unplaced);
         match deadline {
@@ -603,6 +599,13 @@ fn route_of<O: Operation>(op: &O) -> OpKind {
     match O::KIND {
         OpKind::Read if on_file() => OpKind::ReadAt,
         OpKind::Write if on_file() => OpKind::WriteAt,
+        // A pipe or a socket has no place to read from. The system's own calls say so; a ring would
+        // read the stream instead, and take from it what belongs to the next reader.
+        OpKind::ReadAt | OpKind::WriteAt | OpKind::ReadVectoredAt | OpKind::WriteVectoredAt
+            if !on_file() =>
+        {
+            OpKind::Blocking
+        }
         kind => kind,
     }
 }

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use super::{Done, Op, OpKind, Operation};
 use crate::completion::Outcome;
-use crate::handle::{Handle, HandleKind};
+use crate::handle::Handle;
 use crate::slot::Slot;
 use crate::sys;
 
@@ -47,7 +47,9 @@ macro_rules! operation {
 /// Opens a file.
 ///
 /// Gives `Outcome<Handle>`. If it is cancelled or its completion is dropped, the descriptor is
-/// closed. The options mean what those of [`std::fs::OpenOptions`] mean.
+/// closed. The options mean what those of [`std::fs::OpenOptions`] mean. What is opened need not be
+/// a file: a named pipe, a terminal or another device is put into non-blocking mode, as
+/// [`Queue::attach`](crate::Queue::attach) does it; opening a named pipe waits for its other side.
 ///
 /// Source: openat(2) with `O_CLOEXEC`; `IORING_OP_OPENAT` on io_uring, the pool elsewhere.
 #[derive(Debug)]
@@ -138,7 +140,7 @@ operation!(
         flags: this.options.flags()?,
         mode: this.options.mode,
     },
-    |_me, done| done.outcome_handle(HandleKind::File)
+    |_me, done| done.outcome_attached()
 );
 
 /// The kind of a file.
@@ -432,6 +434,13 @@ operation!(
     |_me, done| done.outcome().map(drop)
 );
 
+/// The system's lengths are signed, and no file is that long: one error everywhere.
+fn file_length(len: u64) -> Result<u64, sys::RawError> {
+    i64::try_from(len)
+        .map(|_| len)
+        .map_err(|_| sys::FILE_TOO_LARGE)
+}
+
 /// Sets a file's length.
 ///
 /// Gives `Outcome<()>`.
@@ -457,7 +466,7 @@ impl Truncate {
 operation!(
     Truncate, Outcome<()>,
     handles: |me| [Some(&me.file), None],
-    |this| Op::Truncate { fd: this.file.target(), len: this.len },
+    |this| Op::Truncate { fd: this.file.target(), len: file_length(this.len)? },
     |_me, done| done.outcome().map(drop)
 );
 
@@ -499,8 +508,8 @@ operation!(
     handles: |me| [Some(&me.file), None],
     |this| Op::Allocate {
         fd: this.file.target(),
-        offset: this.offset,
-        len: this.len,
+        offset: file_length(this.offset)?,
+        len: file_length(this.len)?,
         keep_size: this.keep_size,
     },
     |_me, done| done.outcome().map(drop)

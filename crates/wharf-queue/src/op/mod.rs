@@ -347,6 +347,15 @@ pub(crate) enum Op {
 impl Op {
     /// The offset that means the file's own position, or a stream.
     pub(crate) const CURRENT: u64 = u64::MAX;
+
+    /// The second of two handles.
+    #[inline]
+    pub(crate) fn second(&self) -> Option<Target> {
+        match *self {
+            Op::Splice { to: second, .. } | Op::SendFile { file: second, .. } => Some(second),
+            _ => None,
+        }
+    }
 }
 
 /// How a message is to be sent or received.
@@ -446,6 +455,18 @@ impl Done<'_> {
         match self.ready.flags & (Ready::CANCELLED | Ready::TIMED_OUT) {
             0 => self.ready.result.max(0) as usize,
             _ => self.slot.transferred.get(),
+        }
+    }
+
+    /// The outcome of an operation whose result is a new system handle of a kind that is yet to be
+    /// found out.
+    pub(crate) fn outcome_attached(&self) -> Outcome<Handle> {
+        match self.outcome() {
+            Outcome::Completed(Ok(raw)) => {
+                let owned = sys::from_raw(raw as sys::RawHandle);
+                Outcome::Completed(self.queue.attach(owned))
+            }
+            other => other.map(|_| unreachable!("only a success carries a value")),
         }
     }
 

@@ -603,6 +603,15 @@ impl Operation for Splice {
         [Some(&self.from), Some(&self.to)]
     }
 
+    fn check(&self, _: &Queue) -> Result<(), Refusal> {
+        // The system's offsets are signed, and the last value means "here".
+        let fits = |offset: Option<u64>| offset.is_none_or(|offset| i64::try_from(offset).is_ok());
+        if fits(self.from_offset) && fits(self.to_offset) {
+            return Ok(());
+        }
+        Err(Refusal::Invalid("the offset is above the system's limit"))
+    }
+
     fn lower(&mut self, _: &Slot) -> Result<Op, sys::RawError> {
         Ok(Op::Splice {
             from: self.from.target(),

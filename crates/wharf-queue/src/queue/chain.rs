@@ -3,7 +3,7 @@
 use super::Queue;
 use crate::backend::Backend;
 use crate::error::SubmitError;
-use crate::op::Prepare;
+use crate::op::{Prepare, Support};
 use crate::slot::{State, Token};
 
 /// A chain of operations, from [`Queue::chain`]: each starts when the one before it has succeeded.
@@ -78,9 +78,11 @@ impl<'q> Chain<'q> {
         let core = &*self.queue.core;
         let Some(&first) = slots.first() else { return };
         let native = slots.len() > 1
-            && slots
-                .iter()
-                .all(|&slot| core.ledger.slots.get(slot).state.get() == State::Held)
+            && slots.iter().all(|&slot| {
+                let slot = core.ledger.slots.get(slot);
+                let in_pool = core.support[slot.route.get() as usize] == Support::Pool;
+                slot.state.get() == State::Held && !in_pool
+            })
             && core.backend.borrow_mut().submit_chain(&core.ledger, &slots);
         if native {
             for &slot in &slots {

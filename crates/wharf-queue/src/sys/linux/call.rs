@@ -147,7 +147,7 @@ fn on_handle(op: &Op) -> Result<i64, RawError> {
             retry(|| unsafe { libc::pwritev(fd.raw, buffers, count as i32, offset as i64) } as i64)
         }
         Op::Truncate { fd, len } => {
-            let len = i64::try_from(len).map_err(|_| libc::EFBIG)?;
+            let len = i64::try_from(len).map_err(|_| super::FILE_TOO_LARGE)?;
             // SAFETY: a call with numbers.
             retry(|| unsafe { libc::ftruncate(fd.raw, len) }.into())
         }

@@ -110,5 +110,8 @@ pub(crate) fn random() -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
+/// A length or an offset that no file can have.
+pub(crate) const FILE_TOO_LARGE: RawError = libc::EFBIG;
+
 /// What it means when no thread can be started and the system says no more (pthread_create(3)).
 pub(crate) const OUT_OF_THREADS: RawError = libc::EAGAIN;
