@@ -3,9 +3,13 @@
 mod cancel;
 mod chain;
 mod ended;
+mod extreme;
 mod file;
+mod forbidden;
 mod forgotten;
 mod limits;
+mod shortage;
+mod signal;
 mod stream;
 mod table;
 mod time;
@@ -33,9 +37,13 @@ pub(crate) fn all() -> Vec<Case> {
         cancel::CASES,
         chain::CASES,
         ended::CASES,
+        extreme::CASES,
         file::CASES,
+        forbidden::CASES,
         forgotten::CASES,
         limits::CASES,
+        shortage::CASES,
+        signal::CASES,
         time::CASES,
     ]
     .concat()

@@ -55,6 +55,8 @@ fn collect(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
 fn run_alone(case: Case, factory: Factory) -> Result<(), Failed> {
     let mut child = Command::new(std::env::current_exe()?)
         .env(ALONE, format!("{}::{}", factory.kind, case.name))
+        // The case knows its backend; what it makes without one is made automatically.
+        .env_remove("WHARF_BACKEND")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
