@@ -88,9 +88,19 @@ const FEATURES: &[Feature] = &[
         "One ring could wake another without a descriptor; an eventfd does it so far.",
     ),
     used(
+        "no_iowait",
+        "6.15",
+        "A thread that sleeps in wharf is not shown as one that waits for a disk.",
+    ),
+    used(
         "nodrop",
         "5.5",
         "No completion is lost when the ring of completions is full; wharf needs this.",
+    ),
+    used(
+        "registered_ring_fd",
+        "5.18",
+        "Entering the ring spares a look into the table of descriptors.",
     ),
     not_yet(
         "send_zc",
