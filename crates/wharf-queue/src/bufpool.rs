@@ -475,7 +475,7 @@ impl BufPool {
 
     /// Makes the piece that a completion names; an empty one if it names none.
     pub(crate) fn item(&self, ready: &Ready, len: usize) -> PoolBuf {
-        let piece = (ready.flags & Ready::BUFFER != 0).then_some(ready.buffer);
+        let piece = ready.has(Ready::BUFFER).then(|| ready.buffer());
         let pointer = match piece {
             // SAFETY: `filled` gave the offset, and the piece ends within the buffer.
             Some(piece) => unsafe { self.core.memory.buffer(piece.id).add(piece.offset as usize) },

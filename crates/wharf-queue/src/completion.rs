@@ -102,14 +102,14 @@ impl<'q> Completion<'q> {
     /// Which operation this is; `None` for a posted completion.
     #[must_use]
     pub fn kind(&self) -> Option<OpKind> {
-        (self.ready.token != Token::POSTED).then_some(self.ready.kind)
+        (self.ready.token != Token::POSTED).then(|| self.ready.kind())
     }
 
     /// Whether more completions of the same operation will follow. Each operation has exactly one
     /// completion that says no, its last.
     #[must_use]
     pub fn more(&self) -> bool {
-        self.ready.flags & Ready::MORE != 0
+        self.ready.has(Ready::MORE)
     }
 
     /// The value of a completion made by [`Notifier::post`](crate::Notifier::post).
@@ -238,25 +238,18 @@ impl<'q> Iterator for Completions<'q> {
     }
 }
 
-/// One line of the queue's list of what is ready: what a backend reported, in 32 bytes.
-#[derive(Clone, Copy)]
+/// One line of the queue's list of what is ready: what a backend reported, in four words.
+///
+/// The small parts share a word, so that a copy moves whole registers: parts that are written one
+/// by one and then copied as one make the processor wait.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
     pub(crate) token: Token,
     pub(crate) user_data: u64,
     /// Not negative: a count or a descriptor. Negative: the raw code of the system's error.
     pub(crate) result: i64,
-    /// The pool's buffer that holds an item, if `BUFFER` is set.
-    pub(crate) buffer: BufferRef,
-    pub(crate) flags: u8,
-    pub(crate) kind: OpKind,
-}
-
-/// A piece of a pool's buffer: which buffer, and where in it the kernel began to fill.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-#[repr(C, packed(2))]
-pub(crate) struct BufferRef {
-    pub(crate) offset: u32,
-    pub(crate) id: u16,
+    /// From the lowest bit: the buffer's offset (32 bits) and number (16), flags (8), kind (8).
+    detail: u64,
 }
 
 impl Ready {
@@ -270,9 +263,56 @@ impl Ready {
     pub(crate) const BUFFER: u8 = 8;
     /// A datagram was longer than its buffer.
     pub(crate) const TRUNCATED: u8 = 16;
+
+    #[inline]
+    pub(crate) fn new(
+        token: Token,
+        user_data: u64,
+        kind: OpKind,
+        result: i64,
+        flags: u8,
+        buffer: BufferRef,
+    ) -> Ready {
+        let detail = u64::from(buffer.offset)
+            | u64::from(buffer.id) << 32
+            | u64::from(flags) << 48
+            | (kind as u64) << 56;
+        Ready {
+            token,
+            user_data,
+            result,
+            detail,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, flags: u8) -> bool {
+        self.detail & u64::from(flags) << 48 != 0
+    }
+
+    #[inline]
+    pub(crate) fn kind(&self) -> OpKind {
+        OpKind::ALL[(self.detail >> 56) as usize]
+    }
+
+    /// The pool's buffer that holds an item, if `BUFFER` is set.
+    #[inline]
+    pub(crate) fn buffer(&self) -> BufferRef {
+        BufferRef {
+            offset: self.detail as u32,
+            id: (self.detail >> 32) as u16,
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Ready>() == 32);
+
+/// A piece of a pool's buffer: which buffer, and where in it the kernel began to fill.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct BufferRef {
+    pub(crate) offset: u32,
+    pub(crate) id: u16,
+}
 
 /// What is ready, in its order. Nearly always a turn fills it and the user empties it, so it is a
 /// list with a beginning that moves, not a ring.

@@ -156,14 +156,8 @@ impl Ledger {
 
     #[inline(always)]
     fn push_ready(&self, record: &Slot, result: i64, flags: u8, buffer: BufferRef) {
-        let ready = Ready {
-            token: record.token(),
-            user_data: record.user_data.get(),
-            result,
-            flags,
-            buffer,
-            kind: record.kind.get(),
-        };
+        let (user_data, kind) = (record.user_data.get(), record.kind.get());
+        let ready = Ready::new(record.token(), user_data, kind, result, flags, buffer);
         if record.abandoned.get() {
             return self.doom(ready);
         }

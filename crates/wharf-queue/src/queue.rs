@@ -470,7 +470,7 @@ impl Queue {
             }
             let ledger = &self.core.ledger;
             let slot = ledger.slots.get(ready.token.index() as u32);
-            if ready.flags & Ready::MORE != 0 {
+            if ready.has(Ready::MORE) {
                 ledger.items_out.set(ledger.items_out.get() + 1);
             }
             if !slot.abandoned.get() {
@@ -491,7 +491,7 @@ impl Queue {
             slot,
             ready,
         };
-        if ready.flags & Ready::MORE != 0 {
+        if ready.has(Ready::MORE) {
             return slot.with_payload::<O, _>(|op| op.item(done));
         }
         if O::KIND.is_multishot() && self.core.ledger.items_out.get() > 0 {
@@ -510,7 +510,7 @@ impl Queue {
     #[inline]
     pub(crate) fn finish_popped<O: Operation>(&self, ready: &Ready) -> Option<O::Output> {
         let output = self.finish::<O>(ready);
-        if output.is_some() && ready.flags & Ready::MORE != 0 {
+        if output.is_some() && ready.has(Ready::MORE) {
             self.core.ledger.item_is_gone();
         }
         output
@@ -519,7 +519,7 @@ impl Queue {
     /// As `discard_ready`, for what `pop_ready` has handed out.
     pub(crate) fn discard_popped(&self, ready: &Ready) {
         self.discard_ready(ready);
-        if ready.flags & Ready::MORE != 0 {
+        if ready.has(Ready::MORE) {
             self.core.ledger.item_is_gone();
         }
     }
@@ -535,42 +535,16 @@ impl Queue {
     }
 
     pub(crate) fn keep(&self, ready: &Ready) {
-        let Ready {
-            result,
-            flags,
-            buffer,
-            ..
-        } = *ready;
-        let kept = Op::Kept {
-            result,
-            flags,
-            buffer,
-        };
-        self.core
-            .ledger
-            .slots
-            .keep(ready.token.index() as u32, kept);
+        let slots = &self.core.ledger.slots;
+        slots.keep(ready.token.index() as u32, *ready);
     }
 
     fn kept(&self, token: Token) -> Option<Ready> {
         let slot = self.core.ledger.slots.lookup(token)?;
-        let Op::Kept {
-            result,
-            flags,
-            buffer,
-        } = *slot.op()
-        else {
-            return None;
-        };
-        let (user_data, kind) = (slot.user_data.get(), slot.kind.get());
-        (slot.state.get() == State::Kept).then_some(Ready {
-            token,
-            user_data,
-            result,
-            flags,
-            buffer,
-            kind,
-        })
+        match *slot.op() {
+            Op::Kept { ready } if slot.state.get() == State::Kept => Some(ready),
+            _ => None,
+        }
     }
 }
 

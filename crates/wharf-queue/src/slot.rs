@@ -34,6 +34,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
+use crate::completion::Ready;
 use crate::op::{Op, OpKind, Operation};
 use crate::queue::Queue;
 use crate::sys;
@@ -48,8 +49,8 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// `Token<O>` knows the operation's type and so that of its result; `Token` alone does not. Both
 /// are copied freely, and convert with [`Token::erase`].
 pub struct Token<O = ()> {
-    index: u32,
-    generation: u32,
+    /// The index below, the generation above.
+    bits: u64,
     operation: PhantomData<fn() -> O>,
 }
 
@@ -60,33 +61,36 @@ impl Token {
 
 impl<O> Token<O> {
     pub(crate) const fn new(index: u32, generation: u32) -> Token<O> {
-        Token {
-            index,
-            generation,
-            operation: PhantomData,
-        }
+        Token::from_bits((generation as u64) << 32 | index as u64)
     }
 
     /// The token without the operation's type.
     #[must_use]
     pub fn erase(self) -> Token {
-        Token::new(self.index, self.generation)
+        Token::from_bits(self.bits)
     }
 
     /// A small number that no other operation in flight has: an index for a table of one's own. It
     /// is given to a new operation when this one's result has been taken.
     #[must_use]
     pub fn index(self) -> usize {
-        self.index as usize
+        self.bits as u32 as usize
     }
 
     /// The token as one number, for a kernel's user_data.
-    pub(crate) fn to_bits(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.bits
     }
 
-    pub(crate) fn from_bits(bits: u64) -> Token<O> {
-        Token::new(bits as u32, (bits >> 32) as u32)
+    pub(crate) const fn from_bits(bits: u64) -> Token<O> {
+        Token {
+            bits,
+            operation: PhantomData,
+        }
+    }
+
+    fn generation(self) -> u32 {
+        (self.bits >> 32) as u32
     }
 }
 
@@ -114,7 +118,7 @@ impl<O> std::hash::Hash for Token<O> {
 
 impl<O> fmt::Debug for Token<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({}#{})", self.index, self.generation)
+        write!(f, "Token({}#{})", self.index(), self.generation())
     }
 }
 
@@ -405,11 +409,11 @@ impl Slots {
     /// The slot that a token names, unless the token is stale.
     #[inline]
     pub(crate) fn lookup(&self, token: Token) -> Option<&Slot> {
-        if token.index as usize >= self.chunks().len() * CHUNK {
+        if token.index() >= self.chunks().len() * CHUNK {
             return None;
         }
-        let slot = self.get(token.index);
-        (slot.generation.get() == token.generation && slot.state.get() != State::Free)
+        let slot = self.get(token.index() as u32);
+        (slot.generation.get() == token.generation() && slot.state.get() != State::Free)
             .then_some(slot)
     }
 
@@ -480,11 +484,11 @@ impl Slots {
     }
 
     /// Puts the result of a DONE operation into its slot, until it is asked for.
-    pub(crate) fn keep(&self, index: u32, result: Op) {
+    pub(crate) fn keep(&self, index: u32, ready: Ready) {
         let slot = self.get(index);
         debug_assert_eq!(slot.state.get(), State::Done);
         slot.state.set(State::Kept);
-        slot.set_op(result);
+        slot.set_op(Op::Kept { ready });
     }
 
     /// Ends a slot whose payload has been taken.

@@ -32,7 +32,7 @@ pub(crate) use system::{BlockingFn, ResolveJob};
 use std::time::Duration;
 
 use crate::buf::{RawBuf, RawBufMut};
-use crate::completion::{BufferRef, Outcome, Ready};
+use crate::completion::{Outcome, Ready};
 use crate::handle::Handle;
 use crate::queue::Queue;
 use crate::slot::Slot;
@@ -330,9 +330,7 @@ pub(crate) enum Op {
     },
     /// The result of a finished operation that waits for `Queue::take`. No backend sees it.
     Kept {
-        result: i64,
-        flags: u8,
-        buffer: BufferRef,
+        ready: Ready,
     },
     /// `fd` is a descriptor that becomes readable when the child has exited.
     ChildExit {
@@ -436,10 +434,9 @@ pub(crate) struct Done<'a> {
 impl Done<'_> {
     /// The outcome with the system's non-negative result.
     pub(crate) fn outcome(&self) -> Outcome<usize> {
-        let flags = self.ready.flags;
-        if flags & (Ready::CANCELLED | Ready::TIMED_OUT) != 0 {
+        if self.ready.has(Ready::CANCELLED | Ready::TIMED_OUT) {
             let transferred = self.slot.transferred.get();
-            if flags & Ready::TIMED_OUT != 0 {
+            if self.ready.has(Ready::TIMED_OUT) {
                 return Outcome::TimedOut { transferred };
             }
             return Outcome::Cancelled { transferred };
@@ -452,9 +449,10 @@ impl Done<'_> {
 
     /// How many bytes of the lent buffers were filled, whatever the outcome.
     pub(crate) fn filled(&self) -> usize {
-        match self.ready.flags & (Ready::CANCELLED | Ready::TIMED_OUT) {
-            0 => self.ready.result.max(0) as usize,
-            _ => self.slot.transferred.get(),
+        if self.ready.has(Ready::CANCELLED | Ready::TIMED_OUT) {
+            self.slot.transferred.get()
+        } else {
+            self.ready.result.max(0) as usize
         }
     }
 

@@ -504,7 +504,7 @@ impl RecvFromMulti {
         done.outcome().map(|len| {
             let record = pool.item(done.ready, len);
             let (from, payload, truncated) = sys::datagram::parse(&record);
-            let truncated = truncated || done.ready.flags & Ready::TRUNCATED != 0;
+            let truncated = truncated || done.ready.has(Ready::TRUNCATED);
             PoolDatagram {
                 data: record.narrow(payload),
                 from,

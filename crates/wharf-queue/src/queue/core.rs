@@ -247,14 +247,9 @@ impl Core {
         while let Some(posted) = self.shared.pop() {
             match posted {
                 Posted::User { user_data, value } => {
-                    self.ledger.ready.borrow_mut().push(Ready {
-                        token: Token::POSTED,
-                        user_data,
-                        result: value,
-                        buffer: Default::default(),
-                        flags: 0,
-                        kind: OpKind::Nop,
-                    });
+                    let (kind, buffer) = (OpKind::Nop, Default::default());
+                    let ready = Ready::new(Token::POSTED, user_data, kind, value, 0, buffer);
+                    self.ledger.ready.borrow_mut().push(ready);
                 }
                 Posted::Pool { slot, result } => self.ledger.complete(slot, result),
             }
