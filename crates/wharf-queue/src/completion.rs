@@ -122,7 +122,7 @@ impl<'q> Completion<'q> {
     ///
     /// # Errors
     /// The completion itself, untouched, if it is another operation's.
-    #[inline]
+    #[inline(always)]
     pub fn take<O: Operation>(self, token: Token<O>) -> Result<O::Output, Completion<'q>> {
         if self.ready.token != token.erase() {
             return Err(self);
@@ -134,7 +134,7 @@ impl<'q> Completion<'q> {
     ///
     /// # Errors
     /// The completion itself, untouched, if it is of another type or was posted.
-    #[inline]
+    #[inline(always)]
     pub fn take_as<O: Operation>(self) -> Result<O::Output, Completion<'q>> {
         if self.ready.token == Token::POSTED {
             return Err(self);
@@ -226,7 +226,7 @@ impl<'q> Completions<'q> {
 impl<'q> Iterator for Completions<'q> {
     type Item = Completion<'q>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Completion<'q>> {
         self.remaining = self.remaining.checked_sub(1)?;
         let ready = self.queue.pop_ready()?;

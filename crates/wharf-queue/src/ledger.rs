@@ -17,6 +17,7 @@ use crate::handle::Handles;
 use crate::op::{Op, OpKind};
 use crate::slot::{CancelReason, NONE, Slot, Slots, State, Token};
 use crate::stats::{Counters, count};
+use crate::sys;
 use crate::time::Moment;
 use crate::timer::Timers;
 
@@ -81,7 +82,7 @@ impl Ledger {
     }
 
     /// Reports the final result of an operation: a count or descriptor, or a negated raw error.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn complete(&self, slot: u32, result: i64) {
         self.complete_with(self.slots.get(slot), result, 0, BufferRef::default());
     }
@@ -108,7 +109,7 @@ impl Ledger {
     }
 
     /// Reports the final result, with the flags and the piece of a pool that belong to it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn complete_with(&self, record: &Slot, result: i64, flags: u8, buffer: BufferRef) {
         debug_assert!(matches!(record.state.get(), State::Held | State::InFlight));
         record.state.set(State::Done);
@@ -126,7 +127,7 @@ impl Ledger {
     }
 
     /// Takes a completed operation off the lists of its handles, on which a close may wait.
-    #[inline]
+    #[inline(never)]
     fn leave_handles(&self, record: &Slot) {
         if let Some(close) = self.handles.unlink(&self.slots, record) {
             self.followups.borrow_mut().push(Followup::Close(close));
@@ -248,6 +249,9 @@ fn was_whole(op: &Op, result: i64) -> bool {
     match *op {
         Op::Read { buf, .. } => result == buf.len as i64,
         Op::Write { buf, .. } => result == buf.len as i64,
+        Op::ReadVectored { scratch, .. } | Op::WriteVectored { scratch, .. } => {
+            result == sys::Scratch::total(scratch) as i64
+        }
         _ => true,
     }
 }

@@ -461,7 +461,7 @@ impl Queue {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop_ready(&self) -> Option<Ready> {
         loop {
             let ready = self.core.ledger.ready.borrow_mut().pop()?;
@@ -482,7 +482,7 @@ impl Queue {
 
     /// Makes the typed result of a ready operation or item; a final one ends its slot. `None`, and
     /// nothing has happened, if the operation is not an `O`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish<O: Operation>(&self, ready: &Ready) -> Option<O::Output> {
         let slots = &self.core.ledger.slots;
         let slot = slots.get(ready.token.index() as u32);
@@ -491,14 +491,16 @@ impl Queue {
             slot,
             ready,
         };
-        if ready.has(Ready::MORE) {
-            return slot.with_payload::<O, _>(|op| op.item(done));
-        }
-        if O::KIND.is_multishot() && self.core.ledger.items_out.get() > 0 {
-            // Somebody holds an item of this, or of another: it needs the slot as it is.
-            let output = slot.with_payload::<O, _>(|op| op.item(done))?;
-            self.core.ledger.lingering.borrow_mut().push(slot.index());
-            return Some(output);
+        if O::KIND.is_multishot() {
+            if ready.has(Ready::MORE) {
+                return slot.with_payload::<O, _>(|op| op.item(done));
+            }
+            if self.core.ledger.items_out.get() > 0 {
+                // Somebody holds an item of this, or of another: it needs the slot as it is.
+                let output = slot.with_payload::<O, _>(|op| op.item(done))?;
+                self.core.ledger.lingering.borrow_mut().push(slot.index());
+                return Some(output);
+            }
         }
         let op = slot.take_payload::<O>()?;
         // The slot ends in any case: a buffer's own code may panic.
@@ -507,10 +509,10 @@ impl Queue {
     }
 
     /// As `finish`, for what `pop_ready` has handed out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish_popped<O: Operation>(&self, ready: &Ready) -> Option<O::Output> {
         let output = self.finish::<O>(ready);
-        if output.is_some() && ready.has(Ready::MORE) {
+        if O::KIND.is_multishot() && output.is_some() && ready.has(Ready::MORE) {
             self.core.ledger.item_is_gone();
         }
         output

@@ -183,7 +183,7 @@ macro_rules! dispatch {
     ($([$($borrow:tt)+] $self:ident.$name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
         impl Backend for Imp {
             $(
-                #[inline]
+                #[inline(always)]
                 fn $name($($borrow)+ $self $(, $argument: $type)*) $(-> $result)? {
                     match $self {
                         Imp::IoUring(backend) => backend.$name($($argument),*),

@@ -60,7 +60,7 @@ impl Core {
     }
 
     /// Starts a HELD operation.
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(&self, record: &Slot) {
         record.state.set(State::InFlight);
         let slot = record.index();

@@ -199,7 +199,7 @@ impl Uring {
         unsafe { self.ring.submission().push(entry) }.is_ok()
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push_prepared(&mut self, record: &Slot, bits: u64) -> bool {
         let mut ring = self.ring.submission();
         prep::entry(record, |entry| {
@@ -217,14 +217,14 @@ impl Uring {
     }
 
     /// Pushes the entry of an operation, behind those that wait for room.
-    #[inline]
+    #[inline(never)]
     fn push_operation(&mut self, ledger: &Ledger, record: &Slot) {
         if !self.backlog.is_empty() || !self.try_push_operation(ledger, record) {
             self.backlog.push_back(record.index());
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push_operation(&mut self, ledger: &Ledger, record: &Slot) -> bool {
         let bits = record.token().to_bits();
         let pushed = self.try_push_prepared(record, bits) || {
@@ -581,11 +581,16 @@ impl Uring {
 }
 
 /// Whether the kernel's links mean for this operation what a chain means.
-fn links_natively(op: &Op) -> bool {
-    match *op {
-        Op::Nop | Op::Connect { .. } | Op::Shutdown { .. } | Op::Sync { .. } => true,
-        Op::Recv { .. } => true,
-        Op::Send { flags, .. } => !flags.all,
+///
+/// The kernel does not let go of an entry before those in front of it have completed: neither a
+/// cancel nor a deadline nor the close of its handle reaches it. So nothing that waits for a peer is
+/// linked, only what a file system finishes by itself.
+fn links_natively(record: &Slot) -> bool {
+    if record.has_deadline() {
+        return false;
+    }
+    match *record.op() {
+        Op::Nop | Op::Sync { .. } | Op::Allocate { .. } => true,
         Op::Read { offset, .. } | Op::Write { offset, .. } => offset != Op::CURRENT,
         _ => false,
     }
@@ -670,7 +675,7 @@ impl Backend for Uring {
     }
 
     fn submit_chain(&mut self, ledger: &Ledger, slots: &[u32]) -> bool {
-        let links = |&slot: &u32| links_natively(ledger.slots.get(slot).op());
+        let links = |&slot: &u32| links_natively(ledger.slots.get(slot));
         if !slots.iter().all(links) || !self.backlog.is_empty() {
             return false;
         }

@@ -134,6 +134,13 @@ impl Scratch {
         (scratch.buffers.as_ptr(), scratch.buffers.len() as u32)
     }
 
+    /// How many bytes the buffers have in all.
+    pub(crate) fn total(this: *mut Scratch) -> usize {
+        // SAFETY: the slot's record lives as long as the slot and is not being changed.
+        let scratch = unsafe { &*this };
+        scratch.buffers.iter().map(|buffer| buffer.iov_len).sum()
+    }
+
     /// The address to connect to.
     pub(crate) fn address(this: *mut Scratch) -> (*const libc::sockaddr, libc::socklen_t) {
         // SAFETY: the slot's record lives as long as the slot and is not being changed.
