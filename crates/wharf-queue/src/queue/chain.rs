@@ -13,7 +13,9 @@ use crate::slot::{State, Token};
 /// operation of a chain has its own completion. Deadlines count from when the operation is added.
 ///
 /// io_uring links the chain itself where it can, so that it runs without a turn of the loop between
-/// its operations; the meaning is the same everywhere.
+/// its operations: chains of reads, writes and syncs of files, none of which waits for somebody
+/// outside. The meaning is the same everywhere: a cancel or a deadline of an operation whose turn
+/// has not come ends it, and the rest behind it, at once.
 ///
 /// Dropping a chain that was not submitted drops its operations.
 ///

@@ -582,15 +582,12 @@ impl Uring {
 
 /// Whether the kernel's links mean for this operation what a chain means.
 ///
-/// The kernel does not let go of an entry before those in front of it have completed: neither a
-/// cancel nor a deadline nor the close of its handle reaches it. So nothing that waits for a peer is
-/// linked, only what a file system finishes by itself.
-fn links_natively(record: &Slot) -> bool {
-    if record.has_deadline() {
-        return false;
-    }
-    match *record.op() {
-        Op::Nop | Op::Sync { .. } | Op::Allocate { .. } => true,
+/// They do not for what waits for somebody outside: a cancel does not find an entry whose turn has
+/// not come (io_uring_cancelation(7) looks at what is being carried out), so that whoever cancels,
+/// closes or sets a deadline behind an operation that waits would wait with it.
+fn links_natively(op: &Op) -> bool {
+    match *op {
+        Op::Nop | Op::Shutdown { .. } | Op::Sync { .. } => true,
         Op::Read { offset, .. } | Op::Write { offset, .. } => offset != Op::CURRENT,
         _ => false,
     }
@@ -675,8 +672,11 @@ impl Backend for Uring {
     }
 
     fn submit_chain(&mut self, ledger: &Ledger, slots: &[u32]) -> bool {
-        let links = |&slot: &u32| links_natively(ledger.slots.get(slot));
-        if !slots.iter().all(links) || !self.backlog.is_empty() {
+        let links = |(position, &slot): (usize, &u32)| {
+            let record = ledger.slots.get(slot);
+            links_natively(record.op()) && (position == 0 || !record.has_deadline())
+        };
+        if !slots.iter().enumerate().all(links) || !self.backlog.is_empty() {
             return false;
         }
         let room = |uring: &mut Uring| {

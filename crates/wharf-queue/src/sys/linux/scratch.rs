@@ -49,9 +49,7 @@ impl Scratch {
     fn end(&mut self) -> usize {
         self.header.msg_iov = self.buffers.as_mut_ptr();
         self.header.msg_iovlen = self.buffers.len() as _;
-        self.buffers
-            .iter()
-            .fold(0, |sum, buffer| sum.saturating_add(buffer.iov_len))
+        Scratch::total(self)
     }
 
     fn add(&mut self, pointer: *mut u8, len: usize) {
@@ -134,11 +132,14 @@ impl Scratch {
         (scratch.buffers.as_ptr(), scratch.buffers.len() as u32)
     }
 
-    /// How many bytes the buffers have in all.
+    /// How many bytes all buffers have together.
     pub(crate) fn total(this: *mut Scratch) -> usize {
         // SAFETY: the slot's record lives as long as the slot and is not being changed.
         let scratch = unsafe { &*this };
-        scratch.buffers.iter().map(|buffer| buffer.iov_len).sum()
+        scratch
+            .buffers
+            .iter()
+            .fold(0, |sum, buffer| sum.saturating_add(buffer.iov_len))
     }
 
     /// The address to connect to.
