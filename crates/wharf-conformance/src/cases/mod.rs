@@ -8,6 +8,7 @@ mod file;
 mod forbidden;
 mod forgotten;
 mod limits;
+mod race;
 mod shortage;
 mod signal;
 mod stream;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<Case> {
         forbidden::CASES,
         forgotten::CASES,
         limits::CASES,
+        race::CASES,
         shortage::CASES,
         signal::CASES,
         time::CASES,
