@@ -14,6 +14,7 @@
 // UNSAFETY: entries are pushed whose pointers lead into slots; custody keeps those in place.
 
 mod bufring;
+mod embed;
 mod prep;
 mod probe;
 
@@ -26,6 +27,7 @@ use io_uring::squeue::{self, Flags};
 use io_uring::{IoUring, cqueue, opcode, types};
 
 use self::bufring::BufRing;
+use self::embed::Embedding;
 pub(super) use self::probe::probe;
 use super::{Backend, Config, Sleep};
 use crate::bufpool::PoolCore;
@@ -75,9 +77,7 @@ pub(crate) struct Uring {
     /// Whether the pool of this index has a buffer ring.
     groups: Vec<bool>,
     turns_without_look: u32,
-    armed: Option<Moment>,
-    /// Read by the kernel when the timer's entry is submitted.
-    timer: Box<types::Timespec>,
+    embedding: Embedding,
 }
 
 /// The entry that a user made.
@@ -152,8 +152,7 @@ impl Uring {
             wake_armed: false,
             groups: Vec::new(),
             turns_without_look: 0,
-            armed: None,
-            timer: Box::new(types::Timespec::new()),
+            embedding: Embedding::new(),
         })
     }
 
@@ -325,7 +324,7 @@ impl Uring {
     fn take_in_other(&mut self, ledger: &Ledger, entry: &cqueue::Entry) {
         match entry.user_data() {
             WAKE => self.wake_armed &= cqueue::more(entry.flags()),
-            TIMER if entry.result() == -libc::ETIME => self.armed = None,
+            TIMER if entry.result() == -libc::ETIME => self.embedding.timer_fired(),
             TIMER | TIMER_REMOVED => {}
             bits if bits & CANCEL != 0 => {
                 self.cancel_answered(ledger, bits & !CANCEL, entry.result());
@@ -775,29 +774,6 @@ impl Backend for Uring {
     }
 
     fn arm(&mut self, ledger: &Ledger, deadline: Option<Moment>) -> io::Result<RawHandle> {
-        if self.armed != deadline {
-            if self.armed.is_some() {
-                let remove = opcode::TimeoutRemove::new(TIMER)
-                    .build()
-                    .user_data(TIMER_REMOVED);
-                self.push_urgent(ledger, remove);
-            }
-            self.armed = deadline;
-            if let Some(deadline) = deadline {
-                let nanos = deadline.as_nanos();
-                *self.timer = types::Timespec::new()
-                    .sec(nanos / 1_000_000_000)
-                    .nsec((nanos % 1_000_000_000) as u32);
-                let entry = opcode::Timeout::new(&raw const *self.timer)
-                    .flags(types::TimeoutFlags::ABS)
-                    .build();
-                self.push_urgent(ledger, entry.user_data(TIMER));
-            }
-        }
-        if self.ring_len() > 0 {
-            let entered = self.enter(ledger, Sleep::Not, true);
-            entered.map_err(sys::error_from_raw)?;
-        }
-        Ok(self.ring.as_raw_fd())
+        self.arm_embedding(ledger, deadline)
     }
 }

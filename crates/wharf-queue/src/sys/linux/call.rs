@@ -451,6 +451,13 @@ pub(crate) fn event_fd() -> Result<std::os::fd::OwnedFd, RawError> {
     }
 }
 
+/// Sets an event counter to zero. It does not block, so that one that is zero already stays so.
+pub(crate) fn drain_event(fd: RawHandle) {
+    let mut count = [0u8; 8];
+    // SAFETY: eight writable bytes.
+    unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) };
+}
+
 /// Whether an errno says that a call would have to wait.
 pub(crate) fn would_block(error: RawError) -> bool {
     error == libc::EAGAIN
