@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 
 use wharf_queue::{Queue, op};
 
-fn main() -> io::Result<()> {
+pub(crate) fn main() -> io::Result<()> {
     // Somebody who has something to say.
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
