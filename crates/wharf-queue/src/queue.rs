@@ -463,21 +463,23 @@ impl Queue {
 
     #[inline(always)]
     pub(crate) fn pop_ready(&self) -> Option<Ready> {
+        let ledger = &self.core.ledger;
         loop {
-            let ready = self.core.ledger.ready.borrow_mut().pop()?;
-            if ready.token == Token::POSTED {
-                return Some(ready);
-            }
-            let ledger = &self.core.ledger;
-            let slot = ledger.slots.get(ready.token.index() as u32);
+            let ready = ledger.ready.borrow_mut().pop()?;
             if ready.has(Ready::MORE) {
                 ledger.items_out.set(ledger.items_out.get() + 1);
             }
-            if !slot.abandoned.get() {
+            if !ledger.littered.get() || !self.is_abandoned(&ready) {
                 return Some(ready);
             }
             self.discard_popped(&ready);
         }
+    }
+
+    #[cold]
+    fn is_abandoned(&self, ready: &Ready) -> bool {
+        let slots = &self.core.ledger.slots;
+        ready.token != Token::POSTED && slots.get(ready.token.index() as u32).abandoned.get()
     }
 
     /// Makes the typed result of a ready operation or item; a final one ends its slot. `None`, and

@@ -89,19 +89,23 @@ fn raw_entry(entry: *const sys::RawEntry) -> squeue::Entry {
 /// Makes the ring with the most that the kernel takes; older ones take less.
 fn build(entries: u32) -> io::Result<(IoUring, bool)> {
     let mut refused = None;
-    for level in 0..3 {
+    for level in 0..4 {
         let mut builder = IoUring::builder();
         builder
             .setup_clamp()
             .setup_cqsize(entries.saturating_mul(4).max(1024));
-        if level < 2 {
+        if level < 3 {
             builder.setup_submit_all().setup_coop_taskrun();
         }
-        if level < 1 {
+        if level < 2 {
             builder.setup_single_issuer().setup_defer_taskrun();
         }
+        if level < 1 {
+            // Entries are taken in the order of the ring, without a table of their places.
+            builder.setup_no_sqarray();
+        }
         match builder.build(entries) {
-            Ok(ring) => return Ok((ring, level < 1)),
+            Ok(ring) => return Ok((ring, level < 2)),
             // Only an argument that the kernel does not know is a reason to ask for less.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = Some(error),
             Err(error) => return Err(error),
@@ -199,7 +203,8 @@ impl Uring {
     }
 
     #[inline(always)]
-    fn try_push_prepared(&mut self, record: &Slot, bits: u64) -> bool {
+    fn try_push_prepared(&mut self, record: &Slot) -> bool {
+        let bits = record.token().to_bits();
         let mut ring = self.ring.submission();
         prep::entry(record, |entry| {
             // SAFETY: what the entry's pointers lead to is in custody until its completion.
@@ -225,15 +230,18 @@ impl Uring {
 
     #[inline(always)]
     fn try_push_operation(&mut self, ledger: &Ledger, record: &Slot) -> bool {
-        let bits = record.token().to_bits();
-        let pushed = self.try_push_prepared(record, bits) || {
-            self.make_room(ledger);
-            self.try_push_prepared(record, bits)
-        };
+        let pushed = self.try_push_prepared(record) || self.make_room_and_push(ledger, record);
         if pushed {
             self.entered_ring(record, 0);
         }
         pushed
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_room_and_push(&mut self, ledger: &Ledger, record: &Slot) -> bool {
+        self.make_room(ledger);
+        self.try_push_prepared(record)
     }
 
     #[inline]

@@ -26,7 +26,7 @@ fn flags(flags: MessageFlags) -> i32 {
 /// copied from there costs more than the rest of a submission: the processor waits until its small
 /// parts are written before it reads them as large ones. Here each arm of what is frequent writes
 /// where `put` wants it.
-#[inline]
+#[inline(always)]
 pub(super) fn entry<R>(record: &Slot, put: impl FnOnce(Entry) -> R) -> R {
     let op = record.op();
     match *op {
@@ -91,7 +91,7 @@ pub(super) fn entry<R>(record: &Slot, put: impl FnOnce(Entry) -> R) -> R {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn transfer<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
     match *op {
         Op::Read { fd, buf, offset } => {
@@ -143,7 +143,7 @@ fn transfer<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn receive<R>(op: &Op, put: impl FnOnce(Entry) -> R) -> R {
     match *op {
         Op::Recv {
