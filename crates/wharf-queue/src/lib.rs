@@ -36,6 +36,11 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// The same for the page that explains how it works.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/how-it-works.md")]
+struct HowItWorks;
+
 mod backend;
 mod buf;
 mod bufpool;
