@@ -183,13 +183,28 @@ struct Entry {
 /// What only the owner's thread touches.
 struct Local {
     entries: Vec<Entry>,
-    /// Buffers for the emulation; unused while there is a supply.
-    free: VecDeque<u16>,
+    /// Buffers for the emulation, the one in use last; unused while there is a supply. What came
+    /// back last is used first, because it is the likeliest to be in the processor's caches.
+    free: Vec<u16>,
     supply: Option<Box<dyn Supply>>,
     available: u32,
     incremental: bool,
     /// Receives that found the pool empty, in that order.
     starved: VecDeque<Token>,
+}
+
+impl Local {
+    fn filled(&mut self, id: u16, len: usize, more: bool) -> BufferRef {
+        let entry = &mut self.entries[usize::from(id)];
+        let offset = entry.filled;
+        entry.filled += len as u32;
+        entry.pieces += 1;
+        if !more && !entry.retired {
+            entry.retired = true;
+            self.available -= 1;
+        }
+        BufferRef { offset, id }
+    }
 }
 
 /// The pool itself, shared by its users, its pieces and the queue.
@@ -200,6 +215,9 @@ pub(crate) struct PoolCore {
     /// Set while a receive rests for want of a buffer.
     hungry: AtomicBool,
     returns: ConcurrentQueue<u16>,
+    /// Set after a push to `returns`, cleared before it is emptied: a look at it is a plain load,
+    /// where a look at the queue costs a fence.
+    returned: AtomicBool,
     /// To wake the owner when a buffer comes back that a receive rests for.
     shared: Arc<Shared>,
     local: UnsafeCell<Local>,
@@ -227,7 +245,7 @@ impl PoolCore {
         let count = memory.count;
         let local = Local {
             entries: vec![Entry::default(); usize::from(count)],
-            free: (0..count).collect(),
+            free: (0..count).rev().collect(),
             supply: None,
             available: u32::from(count),
             incremental,
@@ -239,6 +257,7 @@ impl PoolCore {
             owner: this_thread(),
             hungry: AtomicBool::new(false),
             returns: ConcurrentQueue::unbounded(),
+            returned: AtomicBool::new(false),
             shared,
             local: UnsafeCell::new(local),
         }
@@ -277,7 +296,7 @@ impl PoolCore {
     /// From now on buffers go to the kernel: all those on the list, and each that comes back.
     pub(crate) fn set_supply(&self, mut supply: Box<dyn Supply>) {
         self.local(|local| {
-            for id in local.free.drain(..) {
+            for id in local.free.drain(..).rev() {
                 supply.supply(id, self.memory.buffer(id).as_ptr(), self.stride());
             }
             local.supply = Some(supply);
@@ -334,7 +353,7 @@ impl PoolCore {
     ) -> Option<Result<(usize, BufferRef), E>> {
         self.drain_returns();
         let (id, filled) = self.local(|local| {
-            let id = *local.free.front()?;
+            let id = *local.free.last()?;
             Some((id, local.entries[usize::from(id)].filled as usize))
         })?;
         let room = self.memory.stride - filled;
@@ -349,18 +368,17 @@ impl PoolCore {
         }
     }
 
-    /// Emulation: `len` bytes were put into the buffer that is first on the list.
+    /// Emulation: `len` bytes were put into the buffer that is in use.
     fn fill(&self, id: u16, len: usize) -> BufferRef {
-        let more = self.local(|local| {
+        self.local(|local| {
             let filled = local.entries[usize::from(id)].filled as usize + len;
             let more = local.incremental && filled < self.memory.stride;
             if !more {
-                let front = local.free.pop_front();
-                debug_assert_eq!(front, Some(id));
+                let last = local.free.pop();
+                debug_assert_eq!(last, Some(id));
             }
-            more
-        });
-        self.filled(id, len, more)
+            local.filled(id, len, more)
+        })
     }
 
     /// The next `len` bytes of a buffer were filled; `more` if there will be further ones.
@@ -369,17 +387,7 @@ impl PoolCore {
             id < self.memory.count,
             "the kernel names a buffer of this pool"
         );
-        self.local(|local| {
-            let entry = &mut local.entries[usize::from(id)];
-            let offset = entry.filled;
-            entry.filled += len as u32;
-            entry.pieces += 1;
-            if !more && !entry.retired {
-                entry.retired = true;
-                local.available -= 1;
-            }
-            BufferRef { offset, id }
-        })
+        self.local(|local| local.filled(id, len, more))
     }
 
     fn release(&self, id: u16) {
@@ -391,6 +399,7 @@ impl PoolCore {
                 pushed.is_ok(),
                 "the queue of returns is unbounded and never closed"
             );
+            self.returned.store(true, Ordering::SeqCst);
             // Pairs with the store in `starve`: either the owner sees the buffer when it looks
             // after storing, or this sees that it must wake.
             if self.hungry.load(Ordering::SeqCst) {
@@ -403,20 +412,38 @@ impl PoolCore {
         self.local(|local| {
             let entry = &mut local.entries[usize::from(id)];
             entry.pieces -= 1;
-            if entry.pieces == 0 && entry.retired {
-                *entry = Entry::default();
-                local.available += 1;
-                match &mut local.supply {
-                    Some(supply) => {
-                        supply.supply(id, self.memory.buffer(id).as_ptr(), self.stride());
-                    }
-                    None => local.free.push_back(id),
+            if entry.pieces > 0 {
+                return;
+            }
+            match (&mut local.supply, entry.retired) {
+                (Some(supply), true) => {
+                    *entry = Entry::default();
+                    local.available += 1;
+                    supply.supply(id, self.memory.buffer(id).as_ptr(), self.stride());
                 }
+                // The kernel keeps the place in a buffer that it goes on filling.
+                (Some(_), false) => {}
+                (None, true) => {
+                    *entry = Entry::default();
+                    local.available += 1;
+                    local.free.push(id);
+                }
+                // Nobody has a piece of the buffer in use: it is begun anew, while it is warm.
+                (None, false) => entry.filled = 0,
             }
         });
     }
 
+    #[inline]
     fn drain_returns(&self) {
+        if self.returned.load(Ordering::SeqCst) {
+            self.drain_returned();
+        }
+    }
+
+    #[cold]
+    fn drain_returned(&self) {
+        self.returned.swap(false, Ordering::SeqCst);
         while let Ok(id) = self.returns.pop() {
             self.release_here(id);
         }
@@ -619,6 +646,32 @@ mod tests {
         }
         pool.release_here(0);
         assert_eq!(receive(&pool, 1).map(|(room, _)| room), Some(100));
+    }
+
+    #[test]
+    fn buffer_in_use_begins_anew_when_no_piece_of_it_is_left() {
+        let pool = pool(2, 100, true);
+        let (_, first) = receive(&pool, 10).expect("a fresh pool has room");
+        let (room, second) = receive(&pool, 10).expect("not full yet");
+        assert_eq!((room, second.offset), (90, 10));
+        pool.release_here(first.id);
+        assert_eq!(receive(&pool, 10).map(|(room, _)| room), Some(80));
+        pool.release_here(second.id);
+        pool.release_here(second.id);
+        let (room, anew) = receive(&pool, 10).expect("it is free");
+        assert_eq!((room, anew.offset, anew.id), (100, 0, first.id));
+        assert_eq!(pool.available(), 2);
+    }
+
+    #[test]
+    fn buffer_that_came_back_last_is_used_first() {
+        let pool = pool(4, 100, false);
+        let (_, first) = receive(&pool, 1).expect("a fresh pool has room");
+        let (_, second) = receive(&pool, 1).expect("there are more");
+        pool.release_here(first.id);
+        pool.release_here(second.id);
+        let (_, third) = receive(&pool, 1).expect("two came back");
+        assert_eq!(third.id, second.id);
     }
 
     #[test]
