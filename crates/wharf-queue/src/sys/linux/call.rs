@@ -11,6 +11,7 @@ use std::net::ToSocketAddrs;
 
 use super::signal::without_sigpipe;
 use super::{MAX_TRANSFER, RawError, RawHandle, Scratch, StatBuf, check, datagram, last_error};
+use crate::buf::RawBuf;
 use crate::op::{CopyJob, DirEntry, FileType, MessageFlags, Op, ReadDirJob, ResolveJob};
 
 /// A result as completions carry it: a count or descriptor, or a negated errno.
@@ -59,13 +60,9 @@ pub(crate) fn nonblocking(op: &Op) -> i64 {
         Op::Recv { fd, buf, flags } => {
             let (len, flags) = (buf.len.min(MAX_TRANSFER), message_flags(flags));
             // SAFETY: the operation lends the buffer for writing.
-            retry(|| unsafe { libc::recv(fd.raw, buf.pointer.cast(), len, flags) } as i64)
+            retry(|| unsafe { recv_now(fd.raw, buf.pointer, len, flags) })
         }
-        Op::Send { fd, buf, flags } => {
-            let (len, flags) = (buf.len.min(MAX_TRANSFER), message_flags(flags));
-            // SAFETY: the operation lends the buffer for reading.
-            retry(|| unsafe { libc::send(fd.raw, buf.pointer.cast(), len, flags) } as i64)
-        }
+        Op::Send { fd, buf, flags } => return send(fd.raw, buf, flags),
         Op::RecvMessage { fd, scratch, flags } => {
             let (header, flags) = (Scratch::header(scratch), message_flags(flags));
             // SAFETY: the header leads to buffers that the operation lends.
@@ -97,6 +94,28 @@ pub(crate) fn nonblocking(op: &Op) -> i64 {
         } => send_file(socket.raw, file.raw, offset, len).map(|sent| sent as i64),
         _ => on_handle(op),
     })
+}
+
+/// Sends what a connected socket takes now. `EAGAIN`, negated, if that is nothing.
+pub(crate) fn send(fd: RawHandle, buf: RawBuf, flags: MessageFlags) -> i64 {
+    let (len, flags) = (buf.len.min(MAX_TRANSFER), message_flags(flags));
+    let nobody = std::ptr::null::<libc::sockaddr>();
+    // Not by the C library's `send`: that is a point where a thread may be cancelled
+    // (pthreads(7)), for which it executes two locked instructions more in a program with threads.
+    // SAFETY: the operation lends the buffer for reading; no address is given.
+    encode(retry(|| unsafe {
+        libc::syscall(libc::SYS_sendto, fd, buf.pointer, len, flags, nobody, 0)
+    }))
+}
+
+/// recv(2), without the C library's point of cancellation; see `send`.
+///
+/// # Safety
+/// `pointer` is valid for writing `len` bytes.
+unsafe fn recv_now(fd: RawHandle, pointer: *mut u8, len: usize, flags: i32) -> i64 {
+    let nobody = std::ptr::null_mut::<libc::sockaddr>();
+    // SAFETY: the caller's promise; no address is asked for.
+    unsafe { libc::syscall(libc::SYS_recvfrom, fd, pointer, len, flags, nobody, nobody) }
 }
 
 /// The flags of send(2) and recv(2). What a backend keeps track of itself (`all`) is not among
@@ -342,10 +361,9 @@ pub(crate) fn send_file(
 
 /// Receives into `room`, without waiting.
 pub(crate) fn receive(fd: RawHandle, room: &mut [u8]) -> Result<usize, RawError> {
-    let (pointer, len) = (room.as_mut_ptr().cast(), room.len().min(MAX_TRANSFER));
+    let (pointer, len) = (room.as_mut_ptr(), room.len().min(MAX_TRANSFER));
     // SAFETY: the room is valid for writing for its length.
-    retry(|| unsafe { libc::recv(fd, pointer, len, libc::MSG_DONTWAIT) } as i64)
-        .map(|len| len as usize)
+    retry(|| unsafe { recv_now(fd, pointer, len, libc::MSG_DONTWAIT) }).map(|len| len as usize)
 }
 
 /// Receives one datagram into a pool's buffer, with its header. Returns the record's length.
