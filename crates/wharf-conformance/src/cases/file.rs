@@ -1,10 +1,13 @@
 //! Files, directories, pipes, children, names (the table of operations).
 
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use wharf_queue::{OpKind, Queue, op};
 
+use crate::fixture::pipe::{duplicate, pipe};
 use crate::peer::{Dir, pair};
 use crate::{Factory, finish};
 
@@ -16,6 +19,7 @@ super::cases!(
     "C12" path_with_a_zero_byte_is_invalid,
     "C1" pipe_is_read_and_written,
     "C1" splice_moves_a_file_into_a_pipe,
+    "C1" splice_waits_for_either_end_in_turn,
     "C1" send_file_sends_a_file,
     "C1" child_exit_tells_the_status,
     "C1" resolve_finds_localhost,
@@ -195,6 +199,42 @@ fn splice_moves_a_file_into_a_pipe(factory: &Factory) {
     assert_eq!(&bytes, b"23456");
     drop(writer);
     assert!(cat.wait().expect("exits").success());
+}
+
+/// It waits for room first. When there is room somebody else has taken the byte that it was for, and
+/// it has to wait for another one.
+fn splice_waits_for_either_end_in_turn(factory: &Factory) {
+    let queue = factory.queue();
+    let (from, from_writer) = pipe();
+    let (to_reader, to) = pipe();
+    let from = queue.attach(from).expect("a pipe");
+    let to = queue.attach(to).expect("a pipe");
+    let mut other_reader = File::from(duplicate(from.raw()));
+    let mut other_writer = File::from(duplicate(to.raw()));
+    let (mut from_writer, mut to_reader) = (File::from(from_writer), File::from(to_reader));
+    let mut filled = 0;
+    while let Ok(more) = other_writer.write(&[0; 4096]) {
+        filled += more;
+    }
+    from_writer.write_all(b"a").expect("room");
+    let token = queue.submit(op::Splice::new(&from, &to, 1)).expect("room");
+    let nothing = |queue: &Queue| {
+        for _ in 0..4 {
+            let batch = queue.wait(Duration::ZERO).expect("the queue works");
+            assert!(batch.is_empty(), "there was nothing to move");
+        }
+    };
+    nothing(&queue);
+    other_reader.read_exact(&mut [0]).expect("the byte");
+    to_reader
+        .read_exact(&mut vec![0; filled])
+        .expect("what was written");
+    nothing(&queue);
+    from_writer.write_all(b"b").expect("room");
+    assert_eq!(finish(&queue, token).into_result().expect("moved"), 1);
+    let mut byte = [0];
+    to_reader.read_exact(&mut byte).expect("there");
+    assert_eq!(&byte, b"b");
 }
 
 fn send_file_sends_a_file(factory: &Factory) {

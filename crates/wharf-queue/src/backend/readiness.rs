@@ -18,21 +18,22 @@
 //! a short receive on a stream the rest has been taken, and the next byte makes a new edge
 //! (epoll(7), question 9); but not if the peer's end came before: that edge has been had.
 
+mod attempt;
 mod parking;
 
 use std::io;
 
+use self::attempt::Tried;
 use self::parking::{Direction, HandleState};
 use super::{Backend, Config, Sleep};
 use crate::bufpool::PoolCore;
-use crate::completion::{BufferRef, Ready};
 use crate::handle::HandleKind;
 use crate::ledger::Ledger;
 use crate::notify::Wake;
 use crate::op::{Op, OpKind, Support, Target};
 use crate::slot::{NONE, Slot, Token};
 use crate::stats::count;
-use crate::sys::{self, RawError, RawHandle, call};
+use crate::sys::{self, RawError, RawHandle};
 use crate::time::Moment;
 
 /// An event of a selector: the key that the descriptor was added with, and what changed.
@@ -54,22 +55,8 @@ pub(crate) trait Selector {
 
 /// Keys of children have this bit; those of handles have an epoch below it.
 const CHILD: u64 = 1 << 63;
-/// How many items a multishot operation brings in one turn, so that others have theirs.
-const TURN: usize = 32;
 /// How many turns may pass without a look at the selector while results are ready.
 const TURNS_WITHOUT_LOOK: u32 = 32;
-
-/// What came of a try.
-enum Tried {
-    /// It was reported; the slot is not ours any more.
-    Reported,
-    /// It waits for a direction to become ready.
-    Park(Direction),
-    /// It used up its turn and goes on in the next.
-    Again(Direction),
-    /// It waits for any event on the handle.
-    Watch,
-}
 
 /// Where a parked slot waits, as noted in its `backend_word`: a direction on a handle (in
 /// `parked_at` of the slot's other word, the handle's index).
@@ -104,14 +91,20 @@ impl<S: Selector> Emulation<S> {
         }
     }
 
+    #[inline]
     fn state(&mut self, index: u32) -> &mut HandleState {
-        let index = index as usize;
-        if index >= self.handles.len() {
-            self.handles.resize(index + 1, HandleState::new(0));
+        if index as usize >= self.handles.len() {
+            self.make_room(index);
         }
-        &mut self.handles[index]
+        &mut self.handles[index as usize]
     }
 
+    #[cold]
+    fn make_room(&mut self, index: u32) {
+        self.handles.resize(index as usize + 1, HandleState::new(0));
+    }
+
+    #[inline]
     fn make_due(&mut self, index: u32) {
         let state = self.state(index);
         if !state.due {
@@ -120,58 +113,45 @@ impl<S: Selector> Emulation<S> {
         }
     }
 
-    /// Makes the one system call of an operation, and counts it.
-    fn call(&self, ledger: &Ledger, op: &Op) -> i64 {
-        count(&ledger.counters.system_calls);
-        call::nonblocking(op)
-    }
-
     /// Tries an operation, or lets it wait behind those that came before it.
-    fn begin(&mut self, ledger: &Ledger, slot: u32, fd: Target, direction: Direction) {
+    #[inline]
+    fn begin(&mut self, ledger: &Ledger, record: &Slot, fd: Target, direction: Direction) {
         let state = self.state(fd.index);
         if state.list(direction).first != NONE || !*state.ready(direction) {
-            self.park(ledger, slot, fd, direction);
+            self.park(ledger, record, fd, direction);
         } else {
-            let tried = self.attempt(ledger, slot);
-            self.settle(ledger, slot, fd, tried);
+            let tried = self.attempt(ledger, record);
+            self.settle(ledger, record, fd, tried);
         }
     }
 
     /// Puts an operation where its try says that it belongs. It is on no list before.
-    fn settle(&mut self, ledger: &Ledger, slot: u32, fd: Target, tried: Tried) {
+    #[inline]
+    fn settle(&mut self, ledger: &Ledger, record: &Slot, fd: Target, tried: Tried) {
         match tried {
             Tried::Reported => {}
             Tried::Park(direction) => {
-                let at = self.place_of(ledger, slot, fd, direction);
+                let at = place_of(record.op(), fd, direction);
                 *self.state(at.index).ready(direction) = false;
-                self.park(ledger, slot, at, direction);
+                self.park(ledger, record, at, direction);
             }
             Tried::Again(direction) => {
-                self.park(ledger, slot, fd, direction);
+                self.park(ledger, record, fd, direction);
                 self.make_due(fd.index);
             }
             Tried::Watch => {
-                if self.register(ledger, slot, fd) {
-                    ledger.slots.get(slot).backend_word.set(PARKED_WATCH);
-                    self.state(fd.index).watchers.push(slot);
+                if self.register(ledger, record, fd) {
+                    record.backend_word.set(PARKED_WATCH);
+                    self.state(fd.index).watchers.push(record.index());
                 }
             }
         }
     }
 
-    /// The handle that a direction of an operation is about: a splice waits for either of its two.
-    fn place_of(&self, ledger: &Ledger, slot: u32, fd: Target, direction: Direction) -> Target {
-        match (*ledger.slots.get(slot).op(), direction) {
-            (Op::Splice { to, .. }, Direction::Write) => to,
-            _ => fd,
-        }
-    }
-
-    fn park(&mut self, ledger: &Ledger, slot: u32, fd: Target, direction: Direction) {
-        if !self.register(ledger, slot, fd) {
+    fn park(&mut self, ledger: &Ledger, record: &Slot, fd: Target, direction: Direction) {
+        if !self.register(ledger, record, fd) {
             return;
         }
-        let record = ledger.slots.get(slot);
         let parked = match direction {
             Direction::Read => PARKED_READ,
             Direction::Write => PARKED_WRITE,
@@ -182,17 +162,22 @@ impl<S: Selector> Emulation<S> {
         };
         let kept = record.backend_word.get() & CONNECTING;
         record.backend_word.set(kept | parked | second);
-        self.state(fd.index).list(direction).push_back(ledger, slot);
+        self.state(fd.index)
+            .list(direction)
+            .push_back(ledger, record);
     }
 
     /// Adds a handle to the selector on first need. If that fails, the operation ends with the
     /// system's error.
-    fn register(&mut self, ledger: &Ledger, slot: u32, fd: Target) -> bool {
-        let state = self.state(fd.index);
-        if state.registered {
-            return true;
-        }
-        let key = u64::from(state.epoch & 0x7fff_ffff) << 32 | u64::from(fd.index);
+    #[inline]
+    fn register(&mut self, ledger: &Ledger, record: &Slot, fd: Target) -> bool {
+        self.state(fd.index).registered || self.add(ledger, record, fd)
+    }
+
+    #[cold]
+    fn add(&mut self, ledger: &Ledger, record: &Slot, fd: Target) -> bool {
+        let epoch = self.state(fd.index).epoch;
+        let key = u64::from(epoch & 0x7fff_ffff) << 32 | u64::from(fd.index);
         count(&ledger.counters.system_calls);
         match self.selector.add(fd.raw, key) {
             Ok(()) => {
@@ -202,15 +187,15 @@ impl<S: Selector> Emulation<S> {
                 true
             }
             Err(error) => {
-                ledger.complete(slot, -i64::from(error));
+                ledger.complete(record.index(), -i64::from(error));
                 false
             }
         }
     }
 
     /// Takes a parked operation off its list.
-    fn unpark(&mut self, ledger: &Ledger, slot: u32) {
-        let record = ledger.slots.get(slot);
+    fn unpark(&mut self, ledger: &Ledger, record: &Slot) {
+        let slot = record.index();
         let word = record.backend_word.get();
         record.backend_word.set(word & CONNECTING);
         let index = match *record.op() {
@@ -218,8 +203,8 @@ impl<S: Selector> Emulation<S> {
             _ => record.handle.get(),
         };
         match word & PARKED_MASK {
-            PARKED_READ => self.state(index).readers.remove(ledger, slot),
-            PARKED_WRITE => self.state(index).writers.remove(ledger, slot),
+            PARKED_READ => self.state(index).readers.remove(ledger, record),
+            PARKED_WRITE => self.state(index).writers.remove(ledger, record),
             PARKED_WATCH => self.state(index).watchers.retain(|&other| other != slot),
             _ => {}
         }
@@ -228,308 +213,49 @@ impl<S: Selector> Emulation<S> {
     /// Lets those that wait on a handle try again.
     fn service(&mut self, ledger: &Ledger, index: u32) {
         self.state(index).due = false;
-        for direction in [Direction::Read, Direction::Write] {
-            loop {
-                let state = self.state(index);
-                let first = state.list(direction).first;
-                if first == NONE || !*state.ready(direction) {
-                    break;
-                }
-                let record = ledger.slots.get(first);
-                let fd = Target {
-                    index,
-                    ..handle_of(record.op(), index)
-                };
-                self.unpark(ledger, first);
-                let tried = self.attempt(ledger, first);
-                let again = matches!(tried, Tried::Again(_));
-                self.settle(ledger, first, fd, tried);
-                if again {
-                    break;
-                }
-            }
+        self.service_direction(ledger, index, Direction::Read);
+        self.service_direction(ledger, index, Direction::Write);
+        if self.state(index).watchers.is_empty() {
+            return;
         }
         for slot in std::mem::take(&mut self.state(index).watchers) {
-            let fd = handle_of(ledger.slots.get(slot).op(), index);
-            let tried = self.attempt(ledger, slot);
-            self.settle(ledger, slot, fd, tried);
+            let record = ledger.slots.get(slot);
+            let fd = handle_of(record.op(), index);
+            let tried = self.attempt(ledger, record);
+            self.settle(ledger, record, fd, tried);
         }
     }
 
-    /// Makes the calls of an operation until it has a result or would have to wait.
-    fn attempt(&mut self, ledger: &Ledger, slot: u32) -> Tried {
-        let record = ledger.slots.get(slot);
-        let op = *record.op();
-        match op {
-            Op::Recv { fd, buf, .. } => self.receive(ledger, slot, &op, fd, buf.len),
-            Op::RecvMessage { .. } | Op::Read { .. } | Op::ReadVectored { .. } => {
-                self.once(ledger, slot, &op, Direction::Read)
-            }
-            Op::Write { .. } | Op::WriteVectored { .. } => {
-                self.once(ledger, slot, &op, Direction::Write)
-            }
-            Op::Send { fd, buf, flags } => self.send(ledger, slot, fd, buf, flags),
-            Op::SendMessage { scratch, flags, .. } if flags.all => {
-                self.send_message(ledger, slot, &op, scratch)
-            }
-            Op::SendMessage { .. } => self.once(ledger, slot, &op, Direction::Write),
-            Op::SendFile {
-                file,
-                offset,
-                socket,
-                len,
-            } => self.send_file(ledger, slot, file, offset, socket, len),
-            Op::RecvMulti { fd, pool } => self.receive_items(ledger, slot, fd, pool, false),
-            Op::RecvFromMulti { fd, pool } => self.receive_items(ledger, slot, fd, pool, true),
-            Op::Accept { .. } => self.accept(ledger, slot, &op, false),
-            Op::AcceptMulti { .. } => self.accept(ledger, slot, &op, true),
-            Op::Connect { fd, .. } => self.connect(ledger, slot, &op, fd),
-            Op::Splice { from, .. } => self.splice(ledger, slot, &op, from),
-            Op::Poll { .. } => match self.call(ledger, &op) {
-                0 => Tried::Watch,
-                result => report(ledger, slot, result),
-            },
-            Op::Nop
-            | Op::Socket { .. }
-            | Op::Shutdown { .. }
-            | Op::Close { .. }
-            | Op::Open { .. }
-            | Op::Stat { .. }
-            | Op::Rename { .. }
-            | Op::Remove { .. }
-            | Op::CreateDir { .. }
-            | Op::HardLink { .. }
-            | Op::SymbolicLink { .. }
-            | Op::Truncate { .. }
-            | Op::Allocate { .. }
-            | Op::Sync { .. }
-            | Op::ReadDir { .. }
-            | Op::CopyFile { .. }
-            | Op::Resolve { .. }
-            | Op::Blocking { .. }
-            | Op::Timer { .. }
-            | Op::Known { .. }
-            | Op::Kept { .. }
-            | Op::ChildExit { .. }
-            | Op::Raw { .. } => unreachable!("{op:?} never waits for readiness"),
-        }
-    }
-
-    fn once(&mut self, ledger: &Ledger, slot: u32, op: &Op, direction: Direction) -> Tried {
-        match self.call(ledger, op) {
-            result if waits(result) => Tried::Park(direction),
-            result => report(ledger, slot, result),
-        }
-    }
-
-    fn receive(&mut self, ledger: &Ledger, slot: u32, op: &Op, fd: Target, len: usize) -> Tried {
-        let result = self.call(ledger, op);
-        if waits(result) {
-            return Tried::Park(Direction::Read);
-        }
-        self.note_received(fd, result, len);
-        report(ledger, slot, result)
-    }
-
-    /// A short receive has emptied a stream. It may also have been a datagram, with others behind
-    /// it: so this is for sockets whose bytes are a stream.
-    fn note_received(&mut self, fd: Target, result: i64, room: usize) {
-        let state = self.state(fd.index);
-        let short = result > 0 && result < room as i64;
-        if short && state.registered && state.stream && !state.closed {
-            state.readable = false;
-        }
-    }
-
-    fn send(
-        &mut self,
-        ledger: &Ledger,
-        slot: u32,
-        fd: Target,
-        buf: crate::buf::RawBuf,
-        flags: crate::op::MessageFlags,
-    ) -> Tried {
-        let record = ledger.slots.get(slot);
+    /// Tries those that wait for a direction, the first one first. It stays on the list meanwhile,
+    /// and so in its place if it has to wait on: a send that was sent in part is not overtaken.
+    #[inline]
+    fn service_direction(&mut self, ledger: &Ledger, index: u32, direction: Direction) {
         loop {
-            let sent = record.transferred.get();
-            let rest = buf.after(sent);
-            let result = self.call(
-                ledger,
-                &Op::Send {
-                    fd,
-                    buf: rest,
-                    flags,
-                },
-            );
-            if waits(result) {
-                return Tried::Park(Direction::Write);
+            let state = self.state(index);
+            let first = state.list(direction).first;
+            if first == NONE || !*state.ready(direction) {
+                return;
             }
-            if result < 0 || !flags.all {
-                return report(ledger, slot, result);
-            }
-            record.transferred.set(sent + result as usize);
-            if result as usize == rest.len {
-                return report(ledger, slot, buf.len as i64);
-            }
-        }
-    }
-
-    fn send_message(
-        &mut self,
-        ledger: &Ledger,
-        slot: u32,
-        op: &Op,
-        scratch: *mut sys::Scratch,
-    ) -> Tried {
-        let record = ledger.slots.get(slot);
-        loop {
-            let result = self.call(ledger, op);
-            if waits(result) {
-                return Tried::Park(Direction::Write);
-            }
-            if result < 0 {
-                return report(ledger, slot, result);
-            }
-            let sent = record.transferred.get() + result as usize;
-            record.transferred.set(sent);
-            if sys::Scratch::advance(scratch, result as usize) == 0 {
-                return report(ledger, slot, sent as i64);
-            }
-        }
-    }
-
-    fn send_file(
-        &mut self,
-        ledger: &Ledger,
-        slot: u32,
-        file: Target,
-        offset: u64,
-        socket: Target,
-        len: usize,
-    ) -> Tried {
-        let record = ledger.slots.get(slot);
-        for _ in 0..TURN {
-            let sent = record.transferred.get();
-            count(&ledger.counters.system_calls);
-            match call::send_file(socket.raw, file.raw, offset + sent as u64, len - sent) {
-                Err(error) if call::would_block(error) => return Tried::Park(Direction::Write),
-                Err(error) => return report(ledger, slot, -i64::from(error)),
-                Ok(0) => return report(ledger, slot, sent as i64),
-                Ok(more) => record.transferred.set(sent + more),
-            }
-            if record.transferred.get() == len {
-                return report(ledger, slot, len as i64);
-            }
-        }
-        Tried::Again(Direction::Write)
-    }
-
-    fn receive_items(
-        &mut self,
-        ledger: &Ledger,
-        slot: u32,
-        fd: Target,
-        pool: u32,
-        records: bool,
-    ) -> Tried {
-        let pool = ledger.pool(pool);
-        for _ in 0..TURN {
-            let mut room = 0;
-            let received = pool.receive(|region| {
-                room = region.len();
-                count(&ledger.counters.system_calls);
-                match records {
-                    true => call::receive_record(fd.raw, region),
-                    false => call::receive(fd.raw, region),
-                }
-            });
-            match received {
-                None => {
-                    ledger.starve(slot, &pool);
-                    return Tried::Reported;
-                }
-                Some(Err(error)) if call::would_block(error) => {
-                    return Tried::Park(Direction::Read);
-                }
-                Some(Err(error)) => return report(ledger, slot, -i64::from(error)),
-                Some(Ok((0, _))) => return report(ledger, slot, 0),
-                Some(Ok((len, piece))) => {
-                    ledger.item(slot, len as i64, Ready::BUFFER, piece);
-                    self.note_received(fd, len as i64, room);
-                    if !self.state(fd.index).readable {
-                        return Tried::Park(Direction::Read);
-                    }
+            let record = ledger.slots.get(first);
+            let fd = Target {
+                index,
+                ..handle_of(record.op(), index)
+            };
+            let tried = self.attempt(ledger, record);
+            if let Tried::Park(wanted) = tried {
+                if wanted == direction && place_of(record.op(), fd, wanted).index == index {
+                    *self.state(index).ready(direction) = false;
+                    return;
                 }
             }
-        }
-        Tried::Again(Direction::Read)
-    }
-
-    fn accept(&mut self, ledger: &Ledger, slot: u32, op: &Op, multi: bool) -> Tried {
-        for _ in 0..TURN {
-            let result = self.call(ledger, op);
-            if waits(result) {
-                return Tried::Park(Direction::Read);
+            self.state(index).list(direction).remove(ledger, record);
+            let word = &record.backend_word;
+            word.set(word.get() & CONNECTING);
+            let again = matches!(tried, Tried::Again(_));
+            self.settle(ledger, record, fd, tried);
+            if again {
+                return;
             }
-            let handle = ledger.slots.get(slot).handle.get();
-            if result >= 0 {
-                ledger.handles.resume_accept(handle);
-                if !multi {
-                    return report(ledger, slot, result);
-                }
-                ledger.item(slot, result, 0, BufferRef::default());
-                continue;
-            }
-            let error = -result as RawError;
-            if call::is_out_of_descriptors(error) {
-                ledger.accept_starved(slot, result, self.now());
-                return Tried::Reported;
-            }
-            if !call::client_left(error) {
-                return report(ledger, slot, result);
-            }
-        }
-        Tried::Again(Direction::Read)
-    }
-
-    fn connect(&mut self, ledger: &Ledger, slot: u32, op: &Op, fd: Target) -> Tried {
-        let record = ledger.slots.get(slot);
-        if record.backend_word.get() & CONNECTING == 0 {
-            let result = self.call(ledger, op);
-            if result < 0 && call::is_in_progress(-result as RawError) {
-                record.backend_word.set(CONNECTING);
-                return Tried::Park(Direction::Write);
-            }
-            if waits(result) {
-                // A Unix listener's queue is full, and nothing tells when it is not (connect(2)).
-                ledger.delay(slot, self.now() + std::time::Duration::from_millis(1));
-                return Tried::Reported;
-            }
-            return report(ledger, slot, result);
-        }
-        count(&ledger.counters.system_calls);
-        match call::poll_now(fd.raw, sys::POLL_WRITE) {
-            Ok(0) => return Tried::Park(Direction::Write),
-            Ok(_) => {}
-            Err(error) => return report(ledger, slot, -i64::from(error)),
-        }
-        count(&ledger.counters.system_calls);
-        match call::connect_result(fd.raw) {
-            Ok(()) => report(ledger, slot, 0),
-            Err(error) => report(ledger, slot, -i64::from(error)),
-        }
-    }
-
-    fn splice(&mut self, ledger: &Ledger, slot: u32, op: &Op, from: Target) -> Tried {
-        match self.call(ledger, op) {
-            result if waits(result) => {
-                // The call does not say for which of the two it would wait.
-                match call::poll_now(from.raw, sys::POLL_READ) {
-                    Ok(0) => Tried::Park(Direction::Read),
-                    _ => Tried::Park(Direction::Write),
-                }
-            }
-            result => report(ledger, slot, result),
         }
     }
 
@@ -576,17 +302,18 @@ impl<S: Selector> Emulation<S> {
     }
 }
 
-/// Whether a result says that the call would have to wait.
-fn waits(result: i64) -> bool {
-    result < 0 && call::would_block(-result as RawError)
-}
-
-fn report(ledger: &Ledger, slot: u32, result: i64) -> Tried {
-    ledger.complete(slot, result);
-    Tried::Reported
+/// The handle that a direction of an operation is about: a splice waits for either of its two.
+#[inline]
+fn place_of(op: &Op, fd: Target, direction: Direction) -> Target {
+    match (op, direction) {
+        (Op::Splice { from, .. }, Direction::Read) => *from,
+        (Op::Splice { to, .. }, Direction::Write) => *to,
+        _ => fd,
+    }
 }
 
 /// The handle of an operation that has the given index.
+#[inline]
 fn handle_of(op: &Op, index: u32) -> Target {
     match *op {
         Op::Splice { from, to, .. } => {
@@ -664,22 +391,24 @@ impl<S: Selector> Backend for Emulation<S> {
 
     #[inline(never)]
     fn submit(&mut self, ledger: &Ledger, record: &Slot) {
-        let (slot, op) = (record.index(), *record.op());
-        match op {
+        let slot = record.index();
+        // Looked at in place: a copy of what has just been written in small parts would stall.
+        let op = record.op();
+        match *op {
             Op::Nop => ledger.complete(slot, 0),
             Op::Socket { .. } | Op::Shutdown { .. } => {
-                let result = self.call(ledger, &op);
+                let result = self.call(ledger, op);
                 ledger.complete(slot, result);
             }
             Op::Close { fd } => {
                 self.forget(ledger, fd);
-                let result = self.call(ledger, &op);
+                let result = self.call(ledger, op);
                 ledger.complete(slot, result);
             }
             Op::ChildExit { pidfd } => self.watch_child(ledger, slot, pidfd),
             Op::Poll { fd, .. } => {
-                let tried = self.attempt(ledger, slot);
-                self.settle(ledger, slot, fd, tried);
+                let tried = self.attempt(ledger, record);
+                self.settle(ledger, record, fd, tried);
             }
             Op::Recv { fd, .. }
             | Op::RecvMessage { fd, .. }
@@ -689,13 +418,13 @@ impl<S: Selector> Backend for Emulation<S> {
             | Op::AcceptMulti { fd }
             | Op::Read { fd, .. }
             | Op::ReadVectored { fd, .. }
-            | Op::Splice { from: fd, .. } => self.begin(ledger, slot, fd, Direction::Read),
+            | Op::Splice { from: fd, .. } => self.begin(ledger, record, fd, Direction::Read),
             Op::Send { fd, .. }
             | Op::SendMessage { fd, .. }
             | Op::SendFile { socket: fd, .. }
             | Op::Connect { fd, .. }
             | Op::Write { fd, .. }
-            | Op::WriteVectored { fd, .. } => self.begin(ledger, slot, fd, Direction::Write),
+            | Op::WriteVectored { fd, .. } => self.begin(ledger, record, fd, Direction::Write),
             Op::Open { .. }
             | Op::Stat { .. }
             | Op::Rename { .. }
@@ -732,7 +461,7 @@ impl<S: Selector> Backend for Emulation<S> {
                 self.take_child(index);
             }
         } else {
-            self.unpark(ledger, slot);
+            self.unpark(ledger, ledger.slots.get(slot));
         }
         ledger.complete_cancelled(slot);
     }

@@ -3,7 +3,7 @@
 //! Owns the links, which lie in the slots. It makes no call and decides nothing.
 
 use crate::ledger::Ledger;
-use crate::slot::NONE;
+use crate::slot::{NONE, Slot};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Direction {
@@ -24,8 +24,9 @@ impl List {
         last: NONE,
     };
 
-    pub(super) fn push_back(&mut self, ledger: &Ledger, slot: u32) {
-        let record = ledger.slots.get(slot);
+    #[inline]
+    pub(super) fn push_back(&mut self, ledger: &Ledger, record: &Slot) {
+        let slot = record.index();
         record.list_previous.set(self.last);
         record.list_next.set(NONE);
         match self.last {
@@ -35,8 +36,8 @@ impl List {
         self.last = slot;
     }
 
-    pub(super) fn remove(&mut self, ledger: &Ledger, slot: u32) {
-        let record = ledger.slots.get(slot);
+    #[inline]
+    pub(super) fn remove(&mut self, ledger: &Ledger, record: &Slot) {
         let (previous, next) = (
             record.list_previous.replace(NONE),
             record.list_next.replace(NONE),
@@ -88,6 +89,7 @@ impl HandleState {
         }
     }
 
+    #[inline]
     pub(super) fn list(&mut self, direction: Direction) -> &mut List {
         match direction {
             Direction::Read => &mut self.readers,
@@ -95,6 +97,7 @@ impl HandleState {
         }
     }
 
+    #[inline]
     pub(super) fn ready(&mut self, direction: Direction) -> &mut bool {
         match direction {
             Direction::Read => &mut self.readable,
