@@ -17,6 +17,7 @@ const HOARD: usize = 1 << 20;
 struct Connection {
     socket: Handle,
     receive: Option<Token<op::RecvMulti>>,
+    /// Pieces that came while one is being sent; empty while none is.
     waiting: VecDeque<PoolBuf>,
     waiting_len: usize,
     sending: bool,
@@ -128,6 +129,7 @@ impl Server<'_> {
         self.go_on(at)
     }
 
+    #[inline]
     fn received(&mut self, at: usize, outcome: Outcome<PoolBuf>, more: bool) -> io::Result<()> {
         let Some(connection) = &mut self.connections[at] else {
             return Ok(());
@@ -137,8 +139,16 @@ impl Server<'_> {
         }
         match outcome {
             Outcome::Completed(Ok(piece)) if !piece.is_empty() => {
-                connection.waiting_len += piece.len();
-                connection.waiting.push_back(piece);
+                if !connection.sending {
+                    // The usual case: the piece goes out at once, and the receive goes on.
+                    send(self.queue, connection, at, piece)?;
+                    if more {
+                        return Ok(());
+                    }
+                } else {
+                    connection.waiting_len += piece.len();
+                    connection.waiting.push_back(piece);
+                }
             }
             // It was stopped because too much waits.
             Outcome::Cancelled { .. } => {}
@@ -147,6 +157,7 @@ impl Server<'_> {
         self.go_on(at)
     }
 
+    #[inline]
     fn sent(&mut self, at: usize, outcome: Outcome<usize>) -> io::Result<()> {
         let Some(connection) = &mut self.connections[at] else {
             return Ok(());
@@ -156,6 +167,9 @@ impl Server<'_> {
             Ok(len) => {
                 self.totals.messages += 1;
                 self.totals.bytes += len as u64;
+                if connection.waiting.is_empty() && connection.receive.is_some() {
+                    return Ok(());
+                }
             }
             Err(_) => {
                 connection.ended = true;
@@ -174,9 +188,7 @@ impl Server<'_> {
         if !connection.sending {
             if let Some(piece) = connection.waiting.pop_front() {
                 connection.waiting_len -= piece.len();
-                connection.sending = true;
-                let send = op::Send::new(&connection.socket, piece).all();
-                self.queue.submit(send.user_data(at as u64))?;
+                send(self.queue, connection, at, piece)?;
             }
         }
         match connection.receive {
@@ -199,4 +211,12 @@ impl Server<'_> {
         }
         Ok(())
     }
+}
+
+#[inline]
+fn send(queue: &Queue, connection: &mut Connection, at: usize, piece: PoolBuf) -> io::Result<()> {
+    connection.sending = true;
+    let send = op::Send::new(&connection.socket, piece).all();
+    queue.submit(send.user_data(at as u64))?;
+    Ok(())
 }
