@@ -16,7 +16,9 @@
 //! Events are edges: one says that something has changed since the last. So a direction is taken
 //! to be ready until a call says otherwise, and a call is spared while it is known not to be. After
 //! a short receive on a stream the rest has been taken, and the next byte makes a new edge
-//! (epoll(7), question 9); but not if the peer's end came before: that edge has been had.
+//! (epoll(7), question 9); but not if the peer's end came before: that edge has been had. Nor if the
+//! receive stopped short of what was there: at urgent bytes (tcp(7)), or, on a Unix socket, at bytes
+//! that a descriptor came with.
 
 mod attempt;
 mod parking;
@@ -181,9 +183,11 @@ impl<S: Selector> Emulation<S> {
         count(&ledger.counters.system_calls);
         match self.selector.add(fd.raw, key) {
             Ok(()) => {
-                let state = self.state(fd.index);
-                state.registered = true;
-                state.stream = ledger.handles.kind(fd.index) == HandleKind::Stream;
+                self.state(fd.index).registered = true;
+                if ledger.handles.kind(fd.index) == HandleKind::Stream {
+                    count(&ledger.counters.system_calls);
+                    self.state(fd.index).stream = sys::call::is_internet(fd.raw);
+                }
                 true
             }
             Err(error) => {
@@ -218,12 +222,13 @@ impl<S: Selector> Emulation<S> {
         if self.state(index).watchers.is_empty() {
             return;
         }
-        for slot in std::mem::take(&mut self.state(index).watchers) {
+        // Nobody else comes to watch meanwhile, so the list and its memory can be put back.
+        let mut watchers = std::mem::take(&mut self.state(index).watchers);
+        watchers.retain(|&slot| {
             let record = ledger.slots.get(slot);
-            let fd = handle_of(record.op(), index);
-            let tried = self.attempt(ledger, record);
-            self.settle(ledger, record, fd, tried);
-        }
+            matches!(self.attempt(ledger, record), Tried::Watch)
+        });
+        self.state(index).watchers = watchers;
     }
 
     /// Tries those that wait for a direction, the first one first. It stays on the list meanwhile,
@@ -282,7 +287,8 @@ impl<S: Selector> Emulation<S> {
     }
 
     fn take_events(&mut self, ledger: &Ledger) {
-        for event in std::mem::take(&mut self.events).drain(..) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
             if event.key & CHILD != 0 {
                 if let Some(token) = self.take_child((event.key & !CHILD) as usize) {
                     ledger.complete(token.index() as u32, 0);
@@ -299,6 +305,8 @@ impl<S: Selector> Emulation<S> {
             state.closed |= event.closed;
             self.make_due(index);
         }
+        // The allocation is kept.
+        self.events = events;
     }
 }
 

@@ -45,7 +45,8 @@ reading!(
     /// Gives `BufResult<usize, B>`: the count is 0 at the end of the stream, and at once for a
     /// buffer without room. It may be less than the room. A reset is
     /// [`ConnectionReset`](std::io::ErrorKind::ConnectionReset), never an end of the stream. When
-    /// it is cancelled, nothing has been taken from the socket unless the outcome is `Completed`.
+    /// it is cancelled, nothing has been taken from the socket unless the outcome is `Completed`. Two
+    /// receives in flight on one stream are carried out in no particular order.
     ///
     /// Source: recv(2); `IORING_OP_RECV` on io_uring.
     Recv { peek: bool }

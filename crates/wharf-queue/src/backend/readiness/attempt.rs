@@ -40,6 +40,8 @@ impl<S: Selector> Emulation<S> {
     pub(super) fn attempt(&mut self, ledger: &Ledger, record: &Slot) -> Tried {
         let op = record.op();
         match *op {
+            // What was looked at is still there.
+            Op::Recv { flags, .. } if flags.peek => self.once(ledger, record, op, Direction::Read),
             Op::Recv { fd, buf, .. } => self.receive(ledger, record, op, fd, buf.len),
             Op::RecvMessage { .. } | Op::Read { .. } | Op::ReadVectored { .. } => {
                 self.once(ledger, record, op, Direction::Read)

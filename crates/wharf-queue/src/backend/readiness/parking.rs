@@ -59,9 +59,10 @@ pub(super) struct HandleState {
     pub(super) registered: bool,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// An event has said that the peer's side is at its end: no further edge will come for that.
+    /// An event has said that the peer's side is at its end, for which no further edge will come, or
+    /// that there are urgent bytes, before which a receive stops: a short one means nothing.
     pub(super) closed: bool,
-    /// Its bytes are a stream, so that a short receive means that there is no more.
+    /// Its bytes are a stream from the network, so that a short receive means that there is no more.
     pub(super) stream: bool,
     /// It is on the list of handles to look at.
     pub(super) due: bool,

@@ -265,6 +265,17 @@ pub(crate) fn connect_result(fd: RawHandle) -> Result<(), RawError> {
     if error == 0 { Ok(()) } else { Err(error) }
 }
 
+/// Whether a socket is one of the internet's (socket(7), `SO_DOMAIN`).
+pub(crate) fn is_internet(fd: RawHandle) -> bool {
+    let mut domain = 0i32;
+    let mut len = size_of::<i32>() as libc::socklen_t;
+    let pointer = (&raw mut domain).cast();
+    // SAFETY: the value is valid for writing, for the length that is given.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_DOMAIN, pointer, &raw mut len) };
+    result == 0 && matches!(domain, libc::AF_INET | libc::AF_INET6)
+}
+
 fn by_name(op: &Op) -> Result<i64, RawError> {
     let at = libc::AT_FDCWD;
     match *op {

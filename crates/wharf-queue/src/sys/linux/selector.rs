@@ -14,7 +14,8 @@ pub(crate) struct Event {
     pub(crate) key: u64,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The peer has closed its side, or there is an error: the next call tells which.
+    /// The peer has closed its side, or there is an error: the next call tells which. Or there are
+    /// urgent bytes.
     pub(crate) closed: bool,
 }
 
@@ -63,7 +64,8 @@ impl EpollSet {
     /// Adds a descriptor for both directions, edge-triggered. If it is ready now, the next wait
     /// says so.
     pub(crate) fn add(&self, fd: RawHandle, key: u64) -> Result<(), RawError> {
-        let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        let readable = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI;
+        let events = readable | libc::EPOLLOUT | libc::EPOLLET;
         self.control(libc::EPOLL_CTL_ADD, fd, events, key)
     }
 
@@ -102,7 +104,7 @@ impl EpollSet {
                 key: raw.u64,
                 readable: failed || bits & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
                 writable: failed || bits & libc::EPOLLOUT != 0,
-                closed: failed || bits & libc::EPOLLRDHUP != 0,
+                closed: failed || bits & (libc::EPOLLRDHUP | libc::EPOLLPRI) != 0,
             }
         }));
         Ok(())
