@@ -11,6 +11,7 @@ mod limits;
 mod race;
 mod shortage;
 mod signal;
+mod state;
 mod stream;
 mod table;
 mod time;
@@ -34,6 +35,7 @@ use cases;
 
 pub(crate) fn all() -> Vec<Case> {
     [
+        state::CASES,
         stream::CASES,
         cancel::CASES,
         chain::CASES,
