@@ -26,6 +26,8 @@ use std::time::Duration;
 pub struct Moment(u64);
 
 impl Moment {
+    /// The beginning of the clock.
+    pub const ZERO: Moment = Moment(0);
     /// The moment that never comes.
     pub const NEVER: Moment = Moment(u64::MAX);
 

@@ -1,0 +1,394 @@
+//! One worker: a thread, its queue, and everything that lives on it.
+//!
+//! Owns the list of tasks to run, the order of a turn, and the end of a worker. What is waited for
+//! (operations, timers, streams) belongs to `engine`, `time` and `net`; here it is only asked.
+//!
+//! ```text
+//!   turn:  run tasks (at most TASKS_A_TURN)
+//!          hand over what streams have gathered
+//!          wait on the queue: not at all if tasks are ready, else until a timer is due
+//!          report completions, take messages, fire timers: all of which wake tasks
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use async_task::Runnable;
+use wharf_queue::{Completion, Moment, Queue};
+
+use super::home::{Home, Message};
+use super::{Options, Team};
+use crate::engine::Operations;
+use crate::net::Sources;
+use crate::slab::{Key, Slab};
+use crate::task::{Meta, coop};
+use crate::time::Timers;
+
+/// How many tasks run before the worker looks at its queue again.
+pub(crate) const TASKS_A_TURN: usize = 128;
+
+thread_local! {
+    /// The worker that this thread is running.
+    static CURRENT: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+    /// Every worker that was made on this thread and has not been freed, running or not.
+    static HERE: RefCell<Vec<Rc<Worker>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The worker that this thread is running, if it is running one.
+#[inline]
+pub(crate) fn current() -> Option<Rc<Worker>> {
+    CURRENT
+        .try_with(|current| current.borrow().clone())
+        .ok()
+        .flatten()
+}
+
+/// The worker that this thread is running.
+///
+/// # Panics
+/// If it runs none.
+#[inline]
+#[track_caller]
+pub(crate) fn expect_current() -> Rc<Worker> {
+    match current() {
+        Some(worker) => worker,
+        None => panic!(
+            "this needs a wharf runtime: call it from within Runtime::block_on, a spawned task, \
+             or a function with #[wharf::main] or #[wharf::test]"
+        ),
+    }
+}
+
+/// The worker with this identity, if it lives on this thread; also one that is not running now.
+#[inline]
+pub(crate) fn here(id: u64) -> Option<Rc<Worker>> {
+    if let Some(worker) = current() {
+        if worker.home.id == id {
+            return Some(worker);
+        }
+    }
+    HERE.try_with(|here| {
+        let here = here.borrow();
+        here.iter().find(|worker| worker.home.id == id).cloned()
+    })
+    .ok()
+    .flatten()
+}
+
+/// What the worker knows of a task.
+pub(crate) struct TaskEntry {
+    pub(crate) waker: Option<Waker>,
+    pub(crate) name: Option<Rc<str>>,
+    pub(crate) aborted: bool,
+}
+
+pub(crate) struct Worker {
+    pub(crate) home: Arc<Home>,
+    pub(crate) queue: Queue,
+    pub(crate) options: Rc<Options>,
+    ready: RefCell<VecDeque<Runnable<Meta>>>,
+    pub(crate) tasks: RefCell<Slab<TaskEntry>>,
+    /// Tasks that are to be dropped instead of run: usually none.
+    aborts: Cell<usize>,
+    pub(crate) running: Cell<Option<Key>>,
+    pub(crate) operations: RefCell<Operations>,
+    pub(crate) timers: RefCell<Timers>,
+    pub(crate) sources: Sources,
+    closing: Cell<bool>,
+}
+
+impl Worker {
+    /// Makes a worker on this thread.
+    pub(crate) fn new(
+        index: usize,
+        team: &Arc<Team>,
+        options: Rc<Options>,
+    ) -> io::Result<Rc<Worker>> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let queue = options.queue()?;
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let home = Home::new(id, index, team.clone(), queue.notifier());
+        let worker = Rc::new(Worker {
+            home: Arc::new(home),
+            queue,
+            options,
+            ready: RefCell::default(),
+            tasks: RefCell::new(Slab::new()),
+            aborts: Cell::new(0),
+            running: Cell::new(None),
+            operations: RefCell::default(),
+            timers: RefCell::default(),
+            sources: Sources::default(),
+            closing: Cell::new(false),
+        });
+        HERE.with(|here| here.borrow_mut().push(worker.clone()));
+        Ok(worker)
+    }
+
+    /// Makes this the worker that the thread is running, until the guard is dropped.
+    ///
+    /// # Panics
+    /// If the thread is running one already.
+    #[track_caller]
+    pub(crate) fn enter(self: &Rc<Worker>) -> Entered {
+        assert!(
+            current().is_none(),
+            "a runtime cannot be entered from within a runtime: the thread would wait for itself"
+        );
+        self.enter_within()
+    }
+
+    /// As [`Worker::enter`], also from within another runtime: for the end of this one.
+    fn enter_within(self: &Rc<Worker>) -> Entered {
+        Entered {
+            outer: CURRENT.with(|current| current.borrow_mut().replace(self.clone())),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Moment {
+        self.queue.now()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    #[inline]
+    pub(crate) fn make_ready(&self, runnable: Runnable<Meta>) {
+        self.ready.borrow_mut().push_back(runnable);
+    }
+
+    pub(crate) fn abort(&self, key: Key) {
+        let mut tasks = self.tasks.borrow_mut();
+        let Some(entry) = tasks.get_mut(key).filter(|entry| !entry.aborted) else {
+            return;
+        };
+        entry.aborted = true;
+        self.aborts.set(self.aborts.get() + 1);
+        let waker = entry.waker.clone();
+        drop(tasks);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// A task has ended, in whatever way.
+    pub(crate) fn task_ended(&self, key: Key) {
+        let ended = self.tasks.borrow_mut().remove(key);
+        if ended.is_some_and(|entry| entry.aborted) {
+            self.aborts.set(self.aborts.get() - 1);
+        }
+    }
+
+    fn is_aborted(&self, key: Key) -> bool {
+        let tasks = self.tasks.borrow();
+        tasks.get(key).is_some_and(|entry| entry.aborted)
+    }
+
+    /// Runs up to `limit` of the tasks that are ready now, those that have waited longest first.
+    /// Returns how many.
+    pub(crate) fn run_tasks(&self, limit: usize) -> usize {
+        let count = self.ready.borrow().len().min(limit);
+        for done in 0..count {
+            let Some(runnable) = self.ready.borrow_mut().pop_front() else {
+                return done;
+            };
+            let key = runnable.metadata().key;
+            if self.aborts.get() > 0 && self.is_aborted(key) {
+                drop(runnable);
+                continue;
+            }
+            coop::refill();
+            self.running.set(Some(key));
+            runnable.run();
+            self.running.set(None);
+        }
+        count
+    }
+
+    /// Runs tasks until none is ready or it is time to look at the queue.
+    pub(crate) fn run_turn(&self) {
+        let mut left = TASKS_A_TURN;
+        while left > 0 {
+            match self.run_tasks(left) {
+                0 => return,
+                count => left -= count,
+            }
+        }
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.borrow().is_empty()
+    }
+
+    /// Looks at the queue once, sleeping if it may and there is nothing to do.
+    pub(crate) fn look(self: &Rc<Worker>, may_sleep: bool) {
+        self.flush_sources();
+        let timeout = match may_sleep && !self.has_ready() {
+            false => Some(Duration::ZERO),
+            true => self.until_next_timer(),
+        };
+        self.wait(timeout);
+    }
+
+    fn until_next_timer(&self) -> Option<Duration> {
+        let next = self.timers.borrow().next_deadline()?;
+        Some(next.saturating_duration_since(self.now()))
+    }
+
+    /// Waits on the queue and reports what it brings.
+    ///
+    /// # Panics
+    /// If the queue itself fails, which leaves nothing to go on with.
+    pub(crate) fn wait(self: &Rc<Worker>, timeout: Option<Duration>) {
+        let sleeps = timeout != Some(Duration::ZERO);
+        if sleeps {
+            self.options.hooks.call(&self.options.hooks.before_park);
+        }
+        let batch = match self.queue.wait(timeout) {
+            Ok(batch) => batch,
+            Err(error) => panic!("the completion queue has failed: {error}"),
+        };
+        for completion in batch {
+            self.report(completion);
+        }
+        if sleeps {
+            self.options.hooks.call(&self.options.hooks.after_unpark);
+        }
+        self.take_messages();
+        self.fire_timers();
+    }
+
+    fn report(self: &Rc<Worker>, completion: Completion<'_>) {
+        match completion.user_data() {
+            0 => self.operation_completed(completion),
+            _ => self.source_completed(completion),
+        }
+    }
+
+    fn take_messages(self: &Rc<Worker>) {
+        self.home.take_messages(|message| match message {
+            Message::Run(runnable) => self.make_ready(runnable),
+            Message::Call(call) => call(self),
+        });
+    }
+
+    fn fire_timers(&self) {
+        if self.timers.borrow().next_deadline().is_none() {
+            return;
+        }
+        let now = self.now();
+        loop {
+            // The waker is called when nothing is borrowed: it may be anybody's.
+            let Some(waker) = self.timers.borrow_mut().pop_expired(now) else {
+                return;
+            };
+            waker.wake();
+        }
+    }
+
+    /// Runs until it is told to stop: the life of a worker's thread.
+    pub(crate) fn run_until_stopped(self: &Rc<Worker>) {
+        let _entered = self.enter();
+        while !self.home.is_stopping() {
+            self.run_turn();
+            self.look(true);
+        }
+    }
+
+    /// Runs tasks and the queue until no task is left or the time is up. Returns how many are left.
+    pub(crate) fn drain_tasks(self: &Rc<Worker>, until: Moment) -> usize {
+        loop {
+            self.run_turn();
+            let left = self.tasks.borrow().len();
+            let now = self.now();
+            if left == 0 || now >= until {
+                return left;
+            }
+            self.flush_sources();
+            let rest = until.saturating_duration_since(now);
+            self.wait(Some(match self.has_ready() {
+                true => Duration::ZERO,
+                false => self.until_next_timer().map_or(rest, |next| next.min(rest)),
+            }));
+        }
+    }
+
+    /// Ends the worker: drops every task, sends what streams have promised to send, and cancels
+    /// what is in flight. Results that a living future still waits for stay with it.
+    pub(crate) fn close(self: &Rc<Worker>) {
+        self.closing.set(true);
+        let entered = self.enter_within();
+        self.drop_tasks();
+        self.close_sources();
+        self.cancel_operations();
+        self.home.close_inbox();
+        self.take_messages();
+        // A message may have brought a task that was woken; tasks are gone, so it is closed.
+        self.ready.borrow_mut().clear();
+        drop(entered);
+        self.release_if_unused();
+    }
+
+    /// Drops every task. A task that another thread is waking at this moment is on its way here;
+    /// there is nothing to do but to wait for it.
+    fn drop_tasks(self: &Rc<Worker>) {
+        loop {
+            let wakers: Vec<Waker> = {
+                let tasks = self.tasks.borrow();
+                tasks
+                    .iter()
+                    .filter_map(|(_, entry)| entry.waker.clone())
+                    .collect()
+            };
+            wakers.into_iter().for_each(Waker::wake);
+            loop {
+                let Some(runnable) = self.ready.borrow_mut().pop_front() else {
+                    break;
+                };
+                drop(runnable);
+            }
+            if self.tasks.borrow().is_empty() {
+                return;
+            }
+            self.wait(Some(Duration::from_millis(1)));
+        }
+    }
+
+    /// Lets go of a closed worker, unless a future has yet to take a result from it.
+    pub(crate) fn release_if_unused(&self) {
+        if !self.closing.get() || self.operations.borrow().is_waited_for() {
+            return;
+        }
+        let released = HERE.try_with(|here| {
+            let mut here = here.borrow_mut();
+            let position = here
+                .iter()
+                .position(|worker| worker.home.id == self.home.id)?;
+            Some(here.swap_remove(position))
+        });
+        drop(released);
+    }
+}
+
+/// Ends [`Worker::enter`].
+pub(crate) struct Entered {
+    outer: Option<Rc<Worker>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        let inner = CURRENT
+            .try_with(|current| std::mem::replace(&mut *current.borrow_mut(), outer))
+            .ok();
+        drop(inner);
+    }
+}

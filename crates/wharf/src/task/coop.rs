@@ -1,0 +1,37 @@
+//! The cooperative budget: how much a task may do before it lets others have their turn.
+//!
+//! Owns a counter. The worker fills it before each poll of a task; each thing that turns out to be
+//! ready takes one from it. When it is empty, what would be ready says `Pending` and wakes the task
+//! at once, so that a task whose sockets never run dry does not starve the rest of its worker.
+
+use std::cell::Cell;
+use std::task::{Context, Poll};
+
+const BUDGET: u32 = 128;
+
+thread_local! {
+    /// Outside a worker's tasks nothing takes from it for long: it is then unlimited.
+    static LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
+}
+
+/// Fills the budget: a task is about to be polled.
+#[inline]
+pub(crate) fn refill() {
+    LEFT.set(BUDGET);
+}
+
+/// Takes one from the budget; `Pending`, with the task woken, if there is none.
+#[inline]
+pub(crate) fn proceed(cx: &mut Context<'_>) -> Poll<()> {
+    LEFT.with(|left| match left.get() {
+        0 => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        u32::MAX => Poll::Ready(()),
+        some => {
+            left.set(some - 1);
+            Poll::Ready(())
+        }
+    })
+}

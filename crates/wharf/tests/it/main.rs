@@ -1,0 +1,36 @@
+//! Tests of the runtime, by what they are about.
+
+mod runtime;
+mod task;
+mod time;
+
+use std::time::Duration;
+
+use wharf_queue::BackendKind;
+
+/// Nothing in these tests takes this long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Every backend that this machine has, or the one that `WHARF_BACKEND` names.
+fn backends() -> Vec<BackendKind> {
+    let only = std::env::var("WHARF_BACKEND").unwrap_or_default();
+    let reports = wharf_queue::probe().into_iter();
+    reports
+        .filter(|report| report.available)
+        .map(|report| report.kind)
+        .filter(|kind| only.is_empty() || only == "auto" || only == kind.name())
+        .collect()
+}
+
+/// Runs a test on a runtime with so many workers, on each backend.
+fn on_each_backend(workers: usize, test: impl AsyncFn()) {
+    for backend in backends() {
+        let builder = wharf::Runtime::builder().backend(backend).workers(workers);
+        let runtime = builder.build().expect("the backend was probed");
+        runtime.block_on(async {
+            let done = wharf::time::timeout(PATIENCE, test());
+            done.await
+                .unwrap_or_else(|_| panic!("{backend}: not done in {PATIENCE:?}"));
+        });
+    }
+}

@@ -1,0 +1,117 @@
+//! Sleeping, deadlines, intervals.
+
+use std::future::{pending, ready};
+use std::time::Duration;
+
+use wharf::time::{
+    Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout,
+};
+
+use crate::on_each_backend;
+
+const SHORT: Duration = Duration::from_millis(3);
+
+#[test]
+fn sleep_is_never_over_early() {
+    on_each_backend(1, async || {
+        for micros in [1, 10, 100, 1000, 3000] {
+            let duration = Duration::from_micros(micros);
+            let start = Instant::now();
+            sleep(duration).await;
+            assert!(start.elapsed() >= duration);
+        }
+    });
+}
+
+#[test]
+fn sleeps_end_in_the_order_of_their_deadlines() {
+    on_each_backend(1, async || {
+        let start = Instant::now();
+        let (sender, receiver) = async_channel::unbounded();
+        for n in [5u32, 1, 4, 2, 3] {
+            let sender = sender.clone();
+            drop(wharf::spawn(async move {
+                sleep_until(start + SHORT * n).await;
+                sender.send(n).await.expect("somebody listens");
+            }));
+        }
+        drop(sender);
+        for n in 1..=5 {
+            assert_eq!(receiver.recv().await, Ok(n));
+        }
+    });
+}
+
+#[test]
+fn timeout_gives_the_output_or_says_that_time_is_up() {
+    on_each_backend(1, async || {
+        assert_eq!(timeout(Duration::MAX, ready(1)).await, Ok(1));
+        assert_eq!(timeout(Duration::ZERO, ready(2)).await, Ok(2));
+        let elapsed = timeout(SHORT, pending::<()>()).await.unwrap_err();
+        assert_eq!(
+            std::io::Error::from(elapsed).kind(),
+            std::io::ErrorKind::TimedOut
+        );
+    });
+}
+
+#[test]
+fn dropped_sleep_leaves_no_timer_that_fires() {
+    on_each_backend(1, async || {
+        for _ in 0..1000 {
+            let _elapsed = timeout(Duration::ZERO, sleep(Duration::from_secs(3600))).await;
+        }
+        // Were one of them left, this would not be the earliest.
+        let start = Instant::now();
+        sleep(SHORT).await;
+        assert!(start.elapsed() >= SHORT);
+    });
+}
+
+#[test]
+fn interval_ticks_at_equal_distances_and_skips_what_it_is_told_to() {
+    on_each_backend(1, async || {
+        let start = Instant::now();
+        let mut ticks = interval_at(start, SHORT);
+        for n in 0..5 {
+            assert_eq!(ticks.tick().await, start + SHORT * n);
+        }
+        let mut ticks = interval(SHORT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let first = ticks.tick().await;
+        sleep(SHORT * 5).await;
+        ticks.tick().await;
+        let next = ticks.tick().await;
+        assert!(next - first >= SHORT * 5);
+        assert_eq!((next - first).as_nanos() % SHORT.as_nanos(), 0);
+    });
+}
+
+#[test]
+fn sleep_can_be_moved() {
+    on_each_backend(1, async || {
+        let mut moved = sleep(Duration::MAX);
+        assert!(timeout(Duration::ZERO, &mut moved).await.is_err());
+        moved.reset(Instant::now() + SHORT);
+        moved.await;
+    });
+}
+
+#[test]
+fn many_timers_all_fire() {
+    on_each_backend(1, async || {
+        let start = Instant::now();
+        let tasks: Vec<_> = (0..20_000u64)
+            .map(|n| {
+                let deadline = start + Duration::from_micros(n * 7919 % 20_000);
+                wharf::spawn(async move {
+                    sleep_until(deadline).await;
+                    assert!(Instant::now() >= deadline);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
