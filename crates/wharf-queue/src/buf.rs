@@ -78,6 +78,27 @@ pub unsafe trait IoBufMut: IoBuf {
     /// # Safety
     /// The first `filled` bytes of the region are initialised.
     unsafe fn set_filled(&mut self, filled: usize);
+
+    /// Copies as many of `bytes` as there is room for to the beginning of the region, records them
+    /// as filled, and returns how many they are: what an operation does, done by hand.
+    ///
+    /// ```
+    /// use wharf_queue::IoBufMut;
+    /// let mut buf = Vec::with_capacity(3);
+    /// let room = buf.capacity();
+    /// assert_eq!(buf.fill(&vec![7; room + 1]), room);
+    /// assert_eq!(buf, vec![7; room]);
+    /// ```
+    fn fill(&mut self, bytes: &[u8]) -> usize {
+        let region = self.as_uninit();
+        let count = bytes.len().min(region.len());
+        for (to, from) in region.iter_mut().zip(bytes) {
+            to.write(*from);
+        }
+        // SAFETY: that many bytes of the region were written above.
+        unsafe { self.set_filled(count) };
+        count
+    }
 }
 
 impl IoBuf for Vec<u8> {

@@ -3,7 +3,9 @@
 // `#[wharf::main]` and the macros name the crate by its name, also in here.
 extern crate self as wharf;
 
+mod buf;
 pub(crate) mod engine;
+pub mod io;
 pub mod net;
 mod primitive;
 pub mod runtime;

@@ -115,6 +115,13 @@ reading!(
     Send { all: bool }
 );
 
+impl<B> Send<B> {
+    /// Takes the buffer back from an operation that was not submitted, or was refused.
+    pub fn into_buf(self) -> B {
+        self.buf
+    }
+}
+
 impl<B: IoBuf> Send<B> {
     /// Sends the bytes of `buf` on `handle`.
     pub fn new(handle: &Handle, buf: B) -> Send<B> {
@@ -364,6 +371,14 @@ pub struct SendTo<B> {
     handle: Handle,
     buf: B,
     to: Address,
+}
+
+impl<B> SendTo<B> {
+    /// Takes the buffer and the address back from an operation that was not submitted, or was
+    /// refused.
+    pub fn into_parts(self) -> (B, Address) {
+        (self.buf, self.to)
+    }
 }
 
 impl<B: IoBuf> SendTo<B> {

@@ -9,6 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Wake;
 
 use async_task::Runnable;
 use wharf_queue::Notifier;
@@ -38,6 +39,8 @@ pub(crate) struct Home {
     notifier: Notifier,
     /// The worker's thread is to end.
     stopping: AtomicBool,
+    /// The future of `block_on` is to be polled.
+    root_woken: AtomicBool,
     /// Connections that live there, for handing out new ones.
     pub(crate) connections: AtomicUsize,
 }
@@ -51,6 +54,7 @@ impl Home {
             inbox: Inbox::new(),
             notifier,
             stopping: AtomicBool::new(false),
+            root_woken: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
         }
     }
@@ -103,16 +107,22 @@ impl Home {
         remote.output().await.map_err(io::Error::from)
     }
 
+    #[inline]
+    pub(crate) fn is_root_woken(&self) -> bool {
+        self.root_woken.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub(crate) fn take_root_woken(&self) -> bool {
+        self.is_root_woken() && self.root_woken.swap(false, Ordering::AcqRel)
+    }
+
     pub(crate) fn take_messages(&self, take: impl FnMut(Message)) {
         self.inbox.take_all(take);
     }
 
     pub(crate) fn close_inbox(&self) {
         self.inbox.close();
-    }
-
-    pub(crate) fn notify(&self) {
-        self.notifier.notify();
     }
 
     pub(crate) fn stop(&self) {
@@ -127,6 +137,23 @@ impl Home {
     /// Asks for the end of a task.
     pub(crate) fn abort(&self, key: Key) {
         self.run(move |worker| worker.abort(key));
+    }
+}
+
+/// Wakes the future of `block_on`. There is one at a time; a waker of an earlier one makes the later
+/// one look in vain.
+impl Wake for Home {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // The flag is published before the worker is woken.
+        let was_woken = self.root_woken.swap(true, Ordering::AcqRel);
+        let here = worker::current().is_some_and(|worker| worker.home.id == self.id);
+        if !was_woken && !here {
+            self.notifier.notify();
+        }
     }
 }
 

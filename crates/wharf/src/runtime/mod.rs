@@ -5,7 +5,6 @@
 pub(crate) mod home;
 mod inbox;
 mod options;
-mod root;
 pub(crate) mod worker;
 
 use std::fmt;
@@ -15,7 +14,7 @@ use std::marker::PhantomData;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock, mpsc};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -23,7 +22,6 @@ pub use options::Builder;
 pub(crate) use options::Options;
 
 use self::home::Home;
-use self::root::Root;
 use self::worker::{TASKS_A_TURN, Worker};
 use crate::task::{self, JoinHandle, coop};
 
@@ -163,15 +161,16 @@ impl Runtime {
     /// With the future's panic; from within a runtime; if the completion queue itself fails.
     pub fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
         let _entered = self.worker.enter();
-        let root = Root::new(&self.worker.home);
-        let waker = root.waker();
+        let home = &self.worker.home;
+        let waker = Waker::from(home.clone());
+        waker.wake_by_ref();
         let mut cx = Context::from_waker(&waker);
         let mut future = pin!(future.into_future());
         loop {
             let mut left = TASKS_A_TURN;
             while left > 0 {
                 // The future takes its turn behind the tasks that were ready before it.
-                let woken = root.take_woken();
+                let woken = home.take_root_woken();
                 if woken {
                     coop::refill();
                     if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
@@ -181,12 +180,12 @@ impl Runtime {
                     }
                 }
                 let count = self.worker.run_tasks(left);
-                if count == 0 && !root.is_woken() {
+                if count == 0 && !home.is_root_woken() {
                     break;
                 }
                 left = left.saturating_sub(count.max(1));
             }
-            self.worker.look(!root.is_woken());
+            self.worker.look(true);
         }
     }
 

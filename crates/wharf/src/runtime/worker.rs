@@ -224,8 +224,9 @@ impl Worker {
         }
     }
 
-    pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.borrow().is_empty()
+    /// Whether there is something to run.
+    fn has_ready(&self) -> bool {
+        !self.ready.borrow().is_empty() || self.home.is_root_woken()
     }
 
     /// Looks at the queue once, sleeping if it may and there is nothing to do.
@@ -364,7 +365,8 @@ impl Worker {
 
     /// Lets go of a closed worker, unless a future has yet to take a result from it.
     pub(crate) fn release_if_unused(&self) {
-        if !self.closing.get() || self.operations.borrow().is_waited_for() {
+        let is_used = self.operations.borrow().is_waited_for() || self.has_lent();
+        if !self.closing.get() || is_used {
             return;
         }
         let released = HERE.try_with(|here| {

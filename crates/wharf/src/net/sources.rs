@@ -1,0 +1,298 @@
+//! What lives on a worker and is reached by handles: streams, listeners, sockets for datagrams.
+//!
+//! Owns the tables, the buffers that they share, and the way of a completion to the thing that it is
+//! about: the user_data of its operation is a tag and a key, and a key that is stale is ignored.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::task::Waker;
+
+use wharf_queue::{BufPool, Completion, Moment, op};
+
+use super::listener::Listener;
+use super::stream::Stream;
+use crate::buf::{OutBuf, PoolBuf};
+use crate::engine::Locals;
+use crate::runtime::worker::Worker;
+use crate::slab::{Key, Slab};
+
+/// What a completion is about, in the upper bits of its user_data. Zero is an operation of a future.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Tag {
+    StreamReceive = 1,
+    StreamSend = 2,
+    StreamShutdown = 3,
+    Accept = 4,
+}
+
+impl Tag {
+    /// The user_data of an operation on the thing with this key.
+    pub(crate) fn user_data(self, key: Key) -> u64 {
+        (self as u64) << Key::BITS | key.to_bits()
+    }
+}
+
+/// Outgoing buffers that are kept for reuse, and the largest that is.
+const KEPT_BUFFERS: usize = 64;
+const LARGEST_KEPT: usize = 128 * 1024;
+/// The capacity of a new outgoing buffer.
+const NEW_BUFFER: usize = 2048;
+
+/// What lives on a worker and is reached by handles.
+pub(crate) struct Sources {
+    pub(crate) locals: RefCell<Locals>,
+    pub(super) streams: RefCell<Slab<Rc<Stream>>>,
+    pub(super) listeners: RefCell<Slab<Rc<Listener>>>,
+    /// Who waits for a place in the queue.
+    next_turn: RefCell<Vec<Waker>>,
+    /// Streams that have something to hand over before the worker looks at its queue.
+    dirty: RefCell<Vec<Key>>,
+    /// Streams that were dropped and still send, in the order of their deadlines.
+    lingering: RefCell<VecDeque<(Moment, Key)>>,
+    /// Buffers for streams, made when the first one receives.
+    pool: RefCell<Option<BufPool>>,
+    /// Bytes of that pool that streams hold and nobody has read.
+    pub(super) hoarded: Cell<usize>,
+    /// Outgoing buffers that are not in use.
+    spare: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Default for Sources {
+    fn default() -> Sources {
+        Sources {
+            locals: RefCell::new(Slab::new()),
+            streams: RefCell::new(Slab::new()),
+            listeners: RefCell::new(Slab::new()),
+            next_turn: RefCell::default(),
+            dirty: RefCell::default(),
+            lingering: RefCell::default(),
+            pool: RefCell::default(),
+            hoarded: Cell::new(0),
+            spare: RefCell::default(),
+        }
+    }
+}
+
+impl Sources {
+    #[inline]
+    pub(super) fn stream(&self, key: Key) -> Option<Rc<Stream>> {
+        self.streams.borrow().get(key).cloned()
+    }
+
+    pub(super) fn listener(&self, key: Key) -> Option<Rc<Listener>> {
+        self.listeners.borrow().get(key).cloned()
+    }
+
+    /// Wakes them before the worker looks at its queue again.
+    pub(super) fn wake_next_turn(&self, wakers: &mut Vec<Waker>) {
+        self.next_turn.borrow_mut().append(wakers);
+    }
+
+    pub(super) fn mark_dirty(&self, key: Key) {
+        self.dirty.borrow_mut().push(key);
+    }
+
+    /// An outgoing buffer, empty.
+    pub(super) fn take_buffer(&self) -> Vec<u8> {
+        let spare = self.spare.borrow_mut().pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(NEW_BUFFER))
+    }
+
+    pub(super) fn give_buffer(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < KEPT_BUFFERS && buffer.capacity() <= LARGEST_KEPT {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    /// What was sent is not needed any more.
+    pub(super) fn recycle(&self, buf: OutBuf) {
+        if let OutBuf::Gathered(buffer) = buf {
+            self.give_buffer(buffer);
+        }
+    }
+
+    /// Whether fewer than one in `share` of the receive buffers are free. What is handed out or kept
+    /// is then copied, so that those who do not read or do not take what is sent to them cannot use
+    /// up what all connections live from.
+    pub(super) fn is_short(&self, share: usize) -> bool {
+        let pool = self.pool.borrow();
+        pool.as_ref()
+            .is_some_and(|pool| pool.available() * share < pool.buffers())
+    }
+
+    /// A received piece for the user to keep: copied if buffers are short.
+    pub(super) fn hand_out(&self, piece: PoolBuf) -> PoolBuf {
+        match piece.is_pooled() && self.is_short(4) {
+            true => piece.into_own(),
+            false => piece,
+        }
+    }
+
+    /// A piece that is to be sent, perhaps to a peer that does not take it: copied if buffers are
+    /// half used up.
+    pub(super) fn send_out(&self, piece: PoolBuf) -> PoolBuf {
+        match piece.is_pooled() && self.is_short(2) {
+            true => piece.into_own(),
+            false => piece,
+        }
+    }
+
+    /// Copies what streams have received and nobody has read, if buffers are short.
+    fn free_buffers(&self) {
+        if self.hoarded.get() == 0 || !self.is_short(4) {
+            return;
+        }
+        for (_, stream) in self.streams.borrow().iter() {
+            stream.copy_hoard(self);
+        }
+    }
+}
+
+impl Worker {
+    /// The buffers for streams.
+    pub(super) fn stream_pool(&self) -> io::Result<BufPool> {
+        let mut pool = self.sources.pool.borrow_mut();
+        if let Some(pool) = &*pool {
+            return Ok(pool.clone());
+        }
+        let (buffers, size) = self.options.receive_buffers;
+        let made = self
+            .queue
+            .buf_pool()
+            .buffers(buffers)
+            .size(size)
+            .incremental()
+            .build()?;
+        Ok(pool.insert(made).clone())
+    }
+
+    /// A completion that belongs to a source. What comes for a stale key is dropped, by its type.
+    pub(crate) fn source_completed(self: &Rc<Worker>, completion: Completion<'_>) {
+        let user_data = completion.user_data();
+        let key = Key::from_bits(user_data);
+        let more = completion.more();
+        match (user_data >> Key::BITS) as u8 {
+            tag if tag == Tag::StreamReceive as u8 => {
+                let Some(stream) = self.sources.stream(key) else { return };
+                if let Ok(outcome) = completion.take_as::<op::RecvMulti>() {
+                    stream.received(self, outcome, more);
+                }
+            }
+            tag if tag == Tag::StreamSend as u8 => {
+                let Some(stream) = self.sources.stream(key) else { return };
+                if let Ok((outcome, buf)) = completion.take_as::<op::Send<OutBuf>>() {
+                    stream.sent(self, outcome, buf);
+                }
+            }
+            tag if tag == Tag::StreamShutdown as u8 => {
+                let Some(stream) = self.sources.stream(key) else { return };
+                if let Ok(outcome) = completion.take_as::<op::Shutdown>() {
+                    stream.was_shut_down(self, outcome);
+                }
+            }
+            _ => {
+                let Some(listener) = self.sources.listener(key) else { return };
+                if let Ok(outcome) = completion.take_as::<op::AcceptMulti>() {
+                    listener.accepted(self, outcome, more);
+                }
+            }
+        }
+    }
+
+    /// Hands over what streams have gathered since the last turn, and sees to what is due.
+    pub(crate) fn flush_sources(self: &Rc<Worker>) {
+        if !self.sources.dirty.borrow().is_empty() {
+            let mut dirty = std::mem::take(&mut *self.sources.dirty.borrow_mut());
+            for key in dirty.drain(..) {
+                if let Some(stream) = self.sources.stream(key) {
+                    stream.hand_over(self);
+                }
+            }
+            // Those that the queue had no place for are on the list again; the memory is kept.
+            let mut again = self.sources.dirty.borrow_mut();
+            dirty.append(&mut again);
+            *again = dirty;
+        }
+        let next_turn = std::mem::take(&mut *self.sources.next_turn.borrow_mut());
+        next_turn.into_iter().for_each(Waker::wake);
+        self.sources.free_buffers();
+        if !self.sources.lingering.borrow().is_empty() {
+            self.end_lingering();
+        }
+    }
+
+    /// A stream was dropped that still has something to send.
+    pub(super) fn linger(&self, key: Key) {
+        let deadline = self.now() + self.options.linger;
+        let mut lingering = self.sources.lingering.borrow_mut();
+        lingering.push_back((deadline, key));
+        drop(lingering);
+        // So that the worker wakes up then.
+        self.timers
+            .borrow_mut()
+            .insert(deadline, Waker::noop().clone());
+    }
+
+    fn end_lingering(self: &Rc<Worker>) {
+        let now = self.now();
+        loop {
+            let first = self.sources.lingering.borrow().front().copied();
+            let Some((deadline, key)) = first else { return };
+            let stream = self.sources.stream(key);
+            if stream.is_some() && deadline > now {
+                return;
+            }
+            self.sources.lingering.borrow_mut().pop_front();
+            if let Some(stream) = stream {
+                stream.close(self);
+            }
+        }
+    }
+
+    /// Ends all sources: what was accepted for sending is sent, within the time for that, and
+    /// everything is closed.
+    pub(crate) fn close_sources(self: &Rc<Worker>) {
+        let listeners: Vec<_> = {
+            let listeners = self.sources.listeners.borrow();
+            listeners.iter().map(|(_, listener)| listener.clone()).collect()
+        };
+        for listener in listeners {
+            listener.close(self);
+        }
+        let until = self.now() + self.options.linger;
+        loop {
+            self.flush_sources();
+            let streams = self.streams();
+            if streams.iter().all(|stream| stream.is_all_sent()) || self.now() >= until {
+                break;
+            }
+            let rest = until.saturating_duration_since(self.now());
+            self.wait(Some(rest));
+        }
+        for stream in self.streams() {
+            stream.end(self);
+        }
+        // What was lent is given back when its send has ended.
+        let until = self.now() + self.options.teardown_timeout;
+        while self.streams().iter().any(|stream| stream.is_sending()) && self.now() < until {
+            self.wait(Some(until.saturating_duration_since(self.now())));
+        }
+        let locals = std::mem::replace(&mut *self.sources.locals.borrow_mut(), Slab::new());
+        drop(locals);
+    }
+
+    /// Whether a future has yet to take a buffer that it lent.
+    pub(crate) fn has_lent(&self) -> bool {
+        !self.sources.streams.borrow().is_empty()
+    }
+
+    fn streams(&self) -> Vec<Rc<Stream>> {
+        let streams = self.sources.streams.borrow();
+        streams.iter().map(|(_, stream)| stream.clone()).collect()
+    }
+}

@@ -1,0 +1,245 @@
+//! The way of another thread into a stream: what it was given to read, what it has written.
+//!
+//! Owns what is on its way between two threads. It belongs to the stream, never to a future, so that
+//! a future that is dropped on another thread loses nothing: the next call, from any thread, finds
+//! what was brought, first and in order. The home worker does everything else.
+//!
+//! ```text
+//!             other thread                      home worker
+//!   read      finds pieces, or asks  ---------> moves pieces here, now or when they come; wakes
+//!   write     puts bytes here, says so -------> takes them when it has room; wakes
+//!   flush     asks ---------------------------> does it; answers; wakes
+//! ```
+//!
+//! The lock is held for a copy of bytes at most, and neither side waits for the other under it.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::receive::End;
+use super::send::ROOM;
+use crate::buf::PoolBuf;
+use crate::net::Failure;
+
+/// What another thread can ask of the sending side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Request {
+    Flush,
+    Shutdown,
+}
+
+#[derive(Default)]
+struct State {
+    pieces: VecDeque<PoolBuf>,
+    end: Option<End>,
+    reader: Option<Waker>,
+    /// The home worker was asked for pieces and has not brought any yet.
+    has_asked: bool,
+    output: Vec<u8>,
+    /// The home worker knows of the output.
+    has_announced: bool,
+    failure: Option<Failure>,
+    writer: Option<Waker>,
+    request: Option<Request>,
+    answer: Option<Result<(), Failure>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Foreign {
+    state: Mutex<State>,
+}
+
+fn register(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// What a call found, and what the caller has to tell the home worker.
+pub(super) struct Step<T> {
+    pub(super) polled: Poll<io::Result<T>>,
+    /// The home worker must be told.
+    pub(super) tell: bool,
+}
+
+impl Foreign {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // The other thread's side.
+
+    /// Lets `consume` take bytes off the front, piece by piece, until it takes less than a whole
+    /// one. False at the end of the stream.
+    pub(super) fn poll_consume(
+        &self,
+        cx: &mut Context<'_>,
+        mut consume: impl FnMut(&[u8]) -> usize,
+    ) -> Step<bool> {
+        let mut state = self.lock();
+        if state.pieces.is_empty() {
+            return state.poll_end(cx, false);
+        }
+        while let Some(piece) = state.pieces.front_mut() {
+            let count = consume(piece);
+            if count < piece.len() {
+                piece.advance(count);
+                break;
+            }
+            state.pieces.pop_front();
+        }
+        Step {
+            polled: Poll::Ready(Ok(true)),
+            tell: false,
+        }
+    }
+
+    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Step<Option<PoolBuf>> {
+        let mut state = self.lock();
+        match state.pieces.pop_front() {
+            Some(piece) => Step {
+                polled: Poll::Ready(Ok(Some(piece))),
+                tell: false,
+            },
+            None => state.poll_end(cx, None),
+        }
+    }
+
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Step<usize> {
+        let mut state = self.lock();
+        if let Some(failure) = state.failure {
+            return Step {
+                polled: Poll::Ready(Err(failure.error())),
+                tell: false,
+            };
+        }
+        let mut room = ROOM.saturating_sub(state.output.len());
+        if room == 0 {
+            register(&mut state.writer, cx);
+            return Step {
+                polled: Poll::Pending,
+                tell: false,
+            };
+        }
+        let mut taken = 0;
+        for buf in bufs {
+            let count = buf.len().min(room);
+            state.output.extend_from_slice(&buf[..count]);
+            (taken, room) = (taken + count, room - count);
+        }
+        let tell = taken > 0 && !std::mem::replace(&mut state.has_announced, true);
+        Step {
+            polled: Poll::Ready(Ok(taken)),
+            tell,
+        }
+    }
+
+    pub(super) fn poll_request(&self, cx: &mut Context<'_>, request: Request) -> Step<()> {
+        let mut state = self.lock();
+        if state.request == Some(request) {
+            if let Some(answer) = state.answer.take() {
+                state.request = None;
+                return Step {
+                    polled: Poll::Ready(answer.map_err(Failure::error)),
+                    tell: false,
+                };
+            }
+        }
+        register(&mut state.writer, cx);
+        let tell = state.request != Some(request);
+        state.request = Some(request);
+        state.answer = None;
+        Step {
+            polled: Poll::Pending,
+            tell,
+        }
+    }
+
+    // The home worker's side.
+
+    /// Brings what was received, and the end if it has come.
+    pub(super) fn bring(&self, pieces: VecDeque<PoolBuf>, end: Option<End>) {
+        let mut state = self.lock();
+        state.pieces.extend(pieces);
+        state.end = end;
+        state.has_asked = false;
+        let reader = state.reader.take();
+        drop(state);
+        wake(reader);
+    }
+
+    /// Takes back what was brought and not read.
+    pub(super) fn take_pieces(&self) -> VecDeque<PoolBuf> {
+        let mut state = self.lock();
+        state.has_asked = false;
+        std::mem::take(&mut state.pieces)
+    }
+
+    /// Takes what was written.
+    pub(super) fn take_output(&self) -> Vec<u8> {
+        let mut state = self.lock();
+        state.has_announced = false;
+        let output = std::mem::take(&mut state.output);
+        let writer = state.writer.take();
+        drop(state);
+        wake(writer);
+        output
+    }
+
+    pub(super) fn answer(&self, request: Request, answer: Result<(), Failure>) {
+        let mut state = self.lock();
+        if state.request == Some(request) {
+            state.answer = Some(answer);
+        }
+        let writer = state.writer.take();
+        drop(state);
+        wake(writer);
+    }
+
+    /// Nothing can be written any more.
+    pub(super) fn fail_output(&self, failure: Failure) {
+        let mut state = self.lock();
+        state.failure = Some(failure);
+        if state.request.is_some() {
+            state.answer.get_or_insert(Err(failure));
+        }
+        let writer = state.writer.take();
+        drop(state);
+        wake(writer);
+    }
+
+    /// The stream is gone.
+    pub(super) fn fail(&self, failure: Failure) {
+        let mut state = self.lock();
+        state.end.get_or_insert(End::Failed(failure));
+        let reader = state.reader.take();
+        drop(state);
+        wake(reader);
+        self.fail_output(failure);
+    }
+}
+
+impl State {
+    fn poll_end<T>(&mut self, cx: &Context<'_>, eof: T) -> Step<T> {
+        let polled = match self.end {
+            Some(End::Eof) => Poll::Ready(Ok(eof)),
+            Some(End::Failed(failure)) => Poll::Ready(Err(failure.error())),
+            None => Poll::Pending,
+        };
+        let mut tell = false;
+        if polled.is_pending() {
+            register(&mut self.reader, cx);
+            tell = !std::mem::replace(&mut self.has_asked, true);
+        }
+        Step { polled, tell }
+    }
+}

@@ -1,0 +1,397 @@
+//! What users' stream types hold: a stream's home and its key.
+//!
+//! Owns the choice between the way on the home worker, which is a comparison and a look into a table,
+//! and the way from another thread. Dropping it drops the stream, on its worker.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use wharf_queue::{Handle, IoBuf, IoBufMut};
+
+use super::foreign::{Foreign, Request, Step};
+use super::{Failure, Stream};
+use crate::buf::{OutBuf, PoolBuf};
+use crate::runtime::home::{Home, Message, gone};
+use crate::runtime::worker::{self, Worker};
+use crate::slab::Key;
+use crate::task;
+
+pub(crate) struct StreamRef {
+    home: Arc<Home>,
+    key: Key,
+    foreign: OnceLock<Arc<Foreign>>,
+}
+
+impl StreamRef {
+    /// Makes a stream of a connected socket, on its worker.
+    pub(crate) fn new(worker: &Worker, socket: Handle) -> StreamRef {
+        StreamRef {
+            home: worker.home.clone(),
+            key: Stream::insert(worker, socket),
+            foreign: OnceLock::new(),
+        }
+    }
+
+    /// The stream, if this is its thread. `None` elsewhere.
+    ///
+    /// # Errors
+    /// `NotConnected` if this is its thread and its runtime has ended.
+    #[inline]
+    fn local(&self) -> io::Result<Option<(Rc<Worker>, Rc<Stream>)>> {
+        let Some(worker) = worker::here(self.home.id) else {
+            return Ok(None);
+        };
+        let stream = worker.sources.stream(self.key).ok_or_else(gone)?;
+        if let Some(foreign) = self.foreign.get() {
+            stream.set_foreign(foreign);
+        }
+        Ok(Some((worker, stream)))
+    }
+
+    /// The way in from this thread, which is not the home worker's.
+    fn foreign(&self) -> &Arc<Foreign> {
+        self.foreign.get_or_init(|| {
+            let foreign = Arc::<Foreign>::default();
+            let installed = foreign.clone();
+            if self.tell(move |_, stream| stream.set_foreign(&installed)).is_err() {
+                foreign.fail(Failure::gone());
+            }
+            foreign
+        })
+    }
+
+    /// Tells the home worker to do something with the stream.
+    fn tell(&self, call: impl FnOnce(&Rc<Worker>, &Rc<Stream>) + Send + 'static) -> io::Result<()> {
+        let key = self.key;
+        let foreign = self.foreign.get().cloned();
+        let message = Message::Call(Box::new(move |worker| match worker.sources.stream(key) {
+            Some(stream) => call(worker, &stream),
+            None => {
+                if let Some(foreign) = foreign {
+                    foreign.fail(Failure::gone());
+                }
+            }
+        }));
+        self.home.send(message).map_err(|_| gone())
+    }
+
+    fn after<T>(
+        &self,
+        step: Step<T>,
+        call: impl FnOnce(&Rc<Worker>, &Rc<Stream>) + Send + 'static,
+    ) -> Poll<io::Result<T>> {
+        if step.tell {
+            if let Err(error) = self.tell(call) {
+                self.foreign().fail(Failure::gone());
+                return Poll::Ready(Err(error));
+            }
+        }
+        step.polled
+    }
+
+    /// Lets `consume` take received bytes, piece by piece; see [`Foreign::poll_consume`].
+    pub(crate) fn poll_consume(
+        &self,
+        cx: &mut Context<'_>,
+        consume: impl FnMut(&[u8]) -> usize,
+    ) -> Poll<io::Result<bool>> {
+        match self.local() {
+            Ok(Some((worker, stream))) => stream.poll_consume(&worker, cx, consume),
+            Ok(None) => {
+                let step = self.foreign().poll_consume(cx, consume);
+                self.after(step, |worker, stream| stream.foreign_reader(worker))
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let mut filled = 0;
+        let polled = self.poll_consume(cx, |bytes| {
+            let count = bytes.len().min(buf.len() - filled);
+            buf[filled..filled + count].copy_from_slice(&bytes[..count]);
+            filled += count;
+            count
+        });
+        polled.map(|read| read.map(|_| filled))
+    }
+
+    pub(crate) fn poll_read_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [io::IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
+        let (mut filled, mut at, mut offset) = (0, 0, 0);
+        let polled = self.poll_consume(cx, |bytes| {
+            let mut taken = 0;
+            while taken < bytes.len() && at < bufs.len() {
+                let room = &mut bufs[at][offset..];
+                let count = room.len().min(bytes.len() - taken);
+                room[..count].copy_from_slice(&bytes[taken..taken + count]);
+                (taken, offset) = (taken + count, offset + count);
+                if offset == bufs[at].len() {
+                    (at, offset) = (at + 1, 0);
+                }
+            }
+            filled += taken;
+            taken
+        });
+        polled.map(|read| read.map(|_| filled))
+    }
+
+    pub(crate) fn poll_peek(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut filled = 0;
+        let polled = self.poll_consume(cx, |bytes| {
+            if filled == 0 {
+                filled = bytes.len().min(buf.len());
+                buf[..filled].copy_from_slice(&bytes[..filled]);
+            }
+            0
+        });
+        polled.map(|read| read.map(|_| filled))
+    }
+
+    pub(crate) async fn read_owned<B: IoBufMut>(&self, mut buf: B) -> (io::Result<usize>, B) {
+        if buf.as_uninit().is_empty() {
+            return (Ok(0), buf);
+        }
+        let mut filled = None;
+        let read = poll_fn(|cx| {
+            self.poll_consume(cx, |bytes| match filled {
+                Some(_) => 0,
+                None => *filled.insert(buf.fill(bytes)),
+            })
+        });
+        let result = read.await;
+        if filled.is_none() {
+            buf.fill(&[]);
+        }
+        (result.map(|_| filled.unwrap_or(0)), buf)
+    }
+
+    pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<PoolBuf>>> {
+        match self.local() {
+            Ok(Some((worker, stream))) => stream.poll_recv(&worker, cx),
+            Ok(None) => {
+                let step = self.foreign().poll_recv(cx);
+                self.after(step, |worker, stream| stream.foreign_reader(worker))
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    pub(crate) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.local() {
+            Ok(Some((worker, stream))) => stream.poll_write(&worker, cx, bufs),
+            Ok(None) => {
+                let step = self.foreign().poll_write(cx, bufs);
+                self.after(step, |worker, stream| stream.foreign_writer(worker))
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(bytes)])).await?;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write_owned<B: IoBuf + Send>(&self, buf: B) -> (io::Result<usize>, B) {
+        if !matches!(self.local(), Ok(Some(_))) {
+            // Elsewhere the bytes are copied on their way home.
+            let len = buf.as_bytes().len();
+            let mut result = self.write_all(buf.as_bytes()).await;
+            if result.is_ok() {
+                result = self.flush().await;
+            }
+            return (result.map(|()| len), buf);
+        }
+        let mut out = Some(OutBuf::lend(buf));
+        let lent = poll_fn(|cx| match self.local() {
+            Ok(Some((worker, stream))) => stream.poll_lend(&worker, cx, &mut out, true),
+            Ok(None) => Poll::Ready(Err(moved())),
+            Err(error) => Poll::Ready(Err(error)),
+        });
+        let (result, out) = match lent.await {
+            Err(error) => (Err(error), out.take()),
+            Ok(ticket) => {
+                let awaited = Awaited { stream: self };
+                let returned = poll_fn(|cx| match self.local() {
+                    Ok(Some((worker, stream))) => stream.poll_returned(&worker, cx, ticket),
+                    // The stream stays until the buffer is given back, also past its runtime.
+                    Ok(None) | Err(_) => {
+                        panic!("an owned write that has begun on one thread was polled on another")
+                    }
+                });
+                let (result, out) = returned.await;
+                std::mem::forget(awaited);
+                (result, Some(out))
+            }
+        };
+        let buf = out.and_then(OutBuf::give_back);
+        (result, buf.expect("the buffer that was lent comes back"))
+    }
+
+    pub(crate) async fn send(&self, piece: PoolBuf) -> io::Result<()> {
+        let mut piece = Some(piece);
+        let sent = poll_fn(|cx| match self.local() {
+            Ok(Some((worker, stream))) => stream.poll_send(&worker, cx, &mut piece).map_ok(|()| true),
+            Ok(None) => Poll::Ready(Ok(false)),
+            Err(error) => Poll::Ready(Err(error)),
+        });
+        if sent.await? {
+            return Ok(());
+        }
+        match piece {
+            Some(piece) => self.write_all(&piece).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn flush(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.local() {
+            Ok(Some((worker, stream))) => stream.poll_flush(&worker, cx),
+            Ok(None) => self.poll_request(cx, Request::Flush),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.local() {
+            Ok(Some((worker, stream))) => stream.poll_shutdown(&worker, cx),
+            Ok(None) => self.poll_request(cx, Request::Shutdown),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn poll_request(&self, cx: &mut Context<'_>, request: Request) -> Poll<io::Result<()>> {
+        let step = self.foreign().poll_request(cx, request);
+        self.after(step, move |worker, stream| {
+            let (inner, stream) = (worker.clone(), stream.clone());
+            let carried_out = task::spawn_in(worker, None, async move {
+                let done = poll_fn(|cx| match request {
+                    Request::Flush => stream.poll_flush(&inner, cx),
+                    Request::Shutdown => stream.poll_shutdown(&inner, cx),
+                });
+                let answer = done.await.map_err(|error| Failure::of(&error));
+                stream.answer_foreign(request, answer);
+            });
+            drop(carried_out);
+        })
+    }
+
+    /// Ends the sending direction in the background, when everything is sent.
+    pub(crate) fn shutdown_in_background(&self) {
+        let key = self.key;
+        self.home.run(move |worker| {
+            if let Some(stream) = worker.sources.stream(key) {
+                stream.want_shutdown(worker);
+            }
+        });
+    }
+
+    /// Does something with the socket: at once on the home worker; elsewhere it is told to, and an
+    /// error is not heard of.
+    ///
+    /// # Errors
+    /// That of `f`, or that the runtime has ended.
+    pub(crate) fn with_socket(
+        &self,
+        f: impl FnOnce(&Handle) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        match self.local()? {
+            Some((_, stream)) => f(&stream.socket),
+            None => self.tell(move |_, stream| drop(f(&stream.socket))),
+        }
+    }
+
+    /// The socket, on the home worker.
+    pub(crate) fn socket(&self) -> io::Result<Option<Handle>> {
+        Ok(self.local()?.map(|(_, stream)| stream.socket.clone()))
+    }
+
+    /// Takes the socket out; see [`Stream::take_out`].
+    pub(crate) fn take_out(self) -> io::Result<Handle> {
+        match self.local()? {
+            Some((worker, stream)) => stream.take_out(&worker),
+            None => Err(moved()),
+        }
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+}
+
+/// Somebody waits for a lent buffer. When that is given up, the buffer is dropped when it is sent.
+struct Awaited<'a> {
+    stream: &'a StreamRef,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        let key = self.stream.key;
+        self.stream.home.run(move |worker| {
+            if let Some(stream) = worker.sources.stream(key) {
+                stream.forget_ticket(worker);
+            }
+        });
+    }
+}
+
+/// The error of what can be done on the home worker only.
+fn moved() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this can be done only on the worker that the stream lives on",
+    )
+}
+
+impl Drop for StreamRef {
+    fn drop(&mut self) {
+        let key = self.key;
+        self.home.run(move |worker| {
+            if let Some(stream) = worker.sources.stream(key) {
+                stream.dropped(worker);
+            }
+        });
+    }
+}
+
+impl fmt::Debug for StreamRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.local() {
+            Ok(Some((_, stream))) => stream.socket.fmt(f),
+            _ => write!(f, "on {:?}", self.home),
+        }
+    }
+}

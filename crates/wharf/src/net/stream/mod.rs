@@ -1,0 +1,144 @@
+//! A connected stream, as it lives on its worker.
+//!
+//! Owns the socket and both directions: `receive` what has come and nobody has read, `send` what is
+//! on its way out. `foreign` is the way in from other threads, and `handle` what users hold.
+//!
+//! ```text
+//!                 handle dropped, all sent
+//!   OPEN ---------------------------------------> closed, its key stale
+//!     | handle dropped, not all sent                ^
+//!     +-----------------> LINGERING ----------------+  all sent, failed, or the time is up
+//! ```
+
+mod foreign;
+mod handle;
+pub(crate) mod methods;
+mod receive;
+mod send;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use wharf_queue::Handle;
+
+pub(crate) use self::foreign::Foreign;
+pub(crate) use self::handle::StreamRef;
+use self::receive::Receive;
+use self::send::SendSide;
+use super::Failure;
+use super::sources::Sources;
+use crate::engine;
+use crate::runtime::worker::Worker;
+use crate::slab::Key;
+
+pub(crate) struct Stream {
+    pub(super) socket: Handle,
+    key: Cell<Option<Key>>,
+    receive: RefCell<Receive>,
+    send: RefCell<SendSide>,
+    /// The way in from other threads, from its first use on.
+    foreign: RefCell<Option<Arc<Foreign>>>,
+    /// No handle is left.
+    is_dropped: Cell<bool>,
+}
+
+impl Stream {
+    /// Gives a connected socket to a worker.
+    pub(crate) fn insert(worker: &Worker, socket: Handle) -> Key {
+        let stream = Rc::new(Stream {
+            socket,
+            key: Cell::new(None),
+            receive: RefCell::default(),
+            send: RefCell::default(),
+            foreign: RefCell::default(),
+            is_dropped: Cell::new(false),
+        });
+        let key = worker.sources.streams.borrow_mut().insert(stream.clone());
+        stream.key.set(Some(key));
+        worker.home.connections.fetch_add(1, Ordering::Relaxed);
+        key
+    }
+
+    /// Another thread uses it: its way in is known from now on.
+    fn set_foreign(&self, foreign: &Arc<Foreign>) {
+        self.foreign
+            .borrow_mut()
+            .get_or_insert_with(|| foreign.clone());
+    }
+
+    fn answer_foreign(&self, request: foreign::Request, answer: Result<(), Failure>) {
+        if let Some(foreign) = self.foreign.borrow().as_ref() {
+            foreign.answer(request, answer);
+        }
+    }
+
+    fn key(&self) -> Key {
+        self.key.get().expect("set when it was inserted")
+    }
+
+    /// The last handle is gone: what was accepted is still sent, then the socket is closed.
+    fn dropped(&self, worker: &Rc<Worker>) {
+        self.is_dropped.set(true);
+        self.take_foreign_output(worker, true);
+        if self.is_all_sent() {
+            return self.close(worker);
+        }
+        self.stop_receiving(worker);
+        self.make_dirty(worker);
+        worker.linger(self.key());
+    }
+
+    /// Closes the socket in the background, which cancels what is in flight on it. What comes for
+    /// its key from now on is stale.
+    pub(super) fn close(&self, worker: &Rc<Worker>) {
+        let removed = worker.sources.streams.borrow_mut().remove(self.key());
+        if removed.is_none() {
+            return;
+        }
+        worker.home.connections.fetch_sub(1, Ordering::Relaxed);
+        self.drop_hoard(&worker.sources);
+        engine::close_in_background(worker, self.socket.clone());
+    }
+
+    /// The runtime ends: handles that are left get an error from now on. One that waits for a lent
+    /// buffer still gets that: then the stream stays, without its socket.
+    pub(super) fn end(&self, worker: &Rc<Worker>) {
+        self.fail_receive(Failure::gone());
+        self.fail_send(worker, Failure::gone());
+        if let Some(foreign) = self.foreign.borrow().as_ref() {
+            foreign.fail(Failure::gone());
+        }
+        if self.is_awaited() {
+            engine::close_in_background(worker, self.socket.clone());
+        } else {
+            self.close(worker);
+        }
+    }
+
+    /// Takes the socket out, to be attached elsewhere. What was received and not read, and what is
+    /// not sent yet, would be lost, so neither may be there.
+    ///
+    /// # Errors
+    /// `WouldBlock` if operations are in flight or bytes wait.
+    pub(super) fn take_out(&self, worker: &Rc<Worker>) -> io::Result<Handle> {
+        if !self.is_all_sent() || !self.is_untouched() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        worker.sources.streams.borrow_mut().remove(self.key());
+        worker.home.connections.fetch_sub(1, Ordering::Relaxed);
+        Ok(self.socket.clone())
+    }
+}
+
+impl Sources {
+    pub(super) fn hoards(&self, more: usize) {
+        self.hoarded.set(self.hoarded.get() + more);
+    }
+
+    pub(super) fn hoards_less(&self, less: usize) {
+        self.hoarded.set(self.hoarded.get().saturating_sub(less));
+    }
+}

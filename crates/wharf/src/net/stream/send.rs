@@ -1,0 +1,500 @@
+//! The sending side of a stream: at most one send in flight, and what waits behind it.
+//!
+//! ```text
+//!   write(&buf) ---copy---> gathering --+
+//!   write_owned(buf) ------> queue -----+--> in flight (one, until every byte is out)
+//!   send(piece) -----------> queue -----+
+//! ```
+//!
+//! What is gathered comes behind what is queued; a buffer that is queued while something is being
+//! gathered puts that into the queue first. So the order is that of the calls. Borrowed writes are
+//! handed over at the end of the worker's turn, so that the small writes of one task are one send.
+//!
+//! Whoever waits here (for room, for everything to be out, for a lent buffer) is one task: writing
+//! takes `&mut`.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use wharf_queue::{Outcome, Prepare, SubmitError, op};
+
+use super::Stream;
+use crate::buf::{OutBuf, PoolBuf};
+use crate::net::Failure;
+use crate::net::sources::Tag;
+use crate::runtime::worker::Worker;
+use crate::task::coop;
+
+/// Bytes that may wait behind the send in flight.
+pub(super) const ROOM: usize = 64 * 1024;
+
+/// The number of an owned write, to know its buffer by; 0 is none.
+pub(crate) type Ticket = u32;
+
+struct Queued {
+    buf: OutBuf,
+    ticket: Ticket,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+enum Closing {
+    #[default]
+    Open,
+    /// As soon as everything is sent.
+    Wanted,
+    InFlight,
+    Done,
+}
+
+/// What became of an owned write.
+struct Returned {
+    ticket: Ticket,
+    result: Result<usize, Failure>,
+    buf: OutBuf,
+}
+
+#[derive(Default)]
+pub(super) struct SendSide {
+    /// Something is in flight; its ticket.
+    in_flight: Option<Ticket>,
+    queue: VecDeque<Queued>,
+    /// Bytes in the queue.
+    queued_len: usize,
+    gathering: Vec<u8>,
+    /// It is on the worker's list of those that have something to hand over.
+    is_dirty: bool,
+    failure: Option<Failure>,
+    closing: Closing,
+    waker: Option<Waker>,
+    last_ticket: Ticket,
+    /// The owned write that is awaited, and what became of it.
+    awaited: Ticket,
+    returned: Option<Returned>,
+}
+
+impl SendSide {
+    fn waiting(&self) -> usize {
+        self.queued_len + self.gathering.len()
+    }
+
+    fn room(&self) -> usize {
+        ROOM.saturating_sub(self.waiting())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && self.waiting() == 0 && self.queue.is_empty()
+    }
+
+    /// Why nothing more can be written.
+    fn refusal(&self) -> Option<io::Error> {
+        match (self.failure, self.closing) {
+            (Some(failure), _) => Some(failure.error()),
+            (None, Closing::Open) => None,
+            (None, _) => Some(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn register(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Puts a buffer behind everything that was written before.
+    fn enqueue(&mut self, buf: OutBuf, ticket: Ticket) {
+        if !self.gathering.is_empty() {
+            let gathered = std::mem::take(&mut self.gathering);
+            self.queued_len += gathered.len();
+            self.queue.push_back(Queued {
+                buf: OutBuf::Gathered(gathered),
+                ticket: 0,
+            });
+        }
+        self.queued_len += buf.len();
+        self.queue.push_back(Queued { buf, ticket });
+    }
+
+    fn next(&mut self) -> Option<Queued> {
+        if let Some(queued) = self.queue.pop_front() {
+            self.queued_len -= queued.buf.len();
+            return Some(queued);
+        }
+        if self.gathering.is_empty() {
+            return None;
+        }
+        Some(Queued {
+            buf: OutBuf::Gathered(std::mem::take(&mut self.gathering)),
+            ticket: 0,
+        })
+    }
+}
+
+impl Stream {
+    /// Copies as much as there is room for. While it is pending, nothing of it has been taken.
+    pub(super) fn poll_write(
+        &self,
+        worker: &Rc<Worker>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if coop::proceed(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.take_foreign_output(worker, true);
+        let mut send = self.send.borrow_mut();
+        if let Some(error) = send.refusal() {
+            return Poll::Ready(Err(error));
+        }
+        let mut room = send.room();
+        if room == 0 {
+            send.register(cx);
+            return Poll::Pending;
+        }
+        if send.gathering.capacity() == 0 {
+            send.gathering = worker.sources.take_buffer();
+        }
+        let mut taken = 0;
+        for buf in bufs {
+            let count = buf.len().min(room);
+            send.gathering.extend_from_slice(&buf[..count]);
+            (taken, room) = (taken + count, room - count);
+        }
+        drop(send);
+        if taken > 0 {
+            self.make_dirty(worker);
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Waits until there is room for an owned buffer, and takes it. From then on it is sent whole and
+    /// in order, whatever becomes of the caller.
+    pub(super) fn poll_lend(
+        &self,
+        worker: &Rc<Worker>,
+        cx: &mut Context<'_>,
+        buf: &mut Option<OutBuf>,
+        is_awaited: bool,
+    ) -> Poll<io::Result<Ticket>> {
+        if coop::proceed(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.take_foreign_output(worker, true);
+        let mut send = self.send.borrow_mut();
+        if let Some(error) = send.refusal() {
+            return Poll::Ready(Err(error));
+        }
+        if send.room() == 0 {
+            send.register(cx);
+            return Poll::Pending;
+        }
+        let Some(buf) = buf.take() else {
+            return Poll::Ready(Ok(0));
+        };
+        let mut ticket = 0;
+        if is_awaited {
+            send.last_ticket = send.last_ticket.checked_add(1).unwrap_or(1);
+            ticket = send.last_ticket;
+            send.awaited = ticket;
+            send.returned = None;
+        }
+        send.enqueue(buf, ticket);
+        drop(send);
+        self.pump(worker);
+        Poll::Ready(Ok(ticket))
+    }
+
+    /// A piece that need not come back.
+    pub(super) fn poll_send(
+        &self,
+        worker: &Rc<Worker>,
+        cx: &mut Context<'_>,
+        piece: &mut Option<PoolBuf>,
+    ) -> Poll<io::Result<()>> {
+        let mut out = piece
+            .take()
+            .map(|piece| OutBuf::Pool(worker.sources.send_out(piece)));
+        let polled = self.poll_lend(worker, cx, &mut out, false);
+        if let Some(OutBuf::Pool(not_taken)) = out {
+            *piece = Some(not_taken);
+        }
+        polled.map(|sent| sent.map(|_| ()))
+    }
+
+    /// Whether somebody waits for a lent buffer.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.send.borrow().awaited != 0
+    }
+
+    /// Whether a send is in flight.
+    pub(in crate::net) fn is_sending(&self) -> bool {
+        self.send.borrow().in_flight.is_some()
+    }
+
+    /// Nobody waits for the lent buffer any more.
+    pub(super) fn forget_ticket(&self, worker: &Rc<Worker>) {
+        let mut send = self.send.borrow_mut();
+        send.awaited = 0;
+        let returned = send.returned.take();
+        drop(send);
+        drop(returned);
+        self.leave_closed(worker);
+    }
+
+    /// The runtime has ended, and the last lent buffer is given back.
+    fn leave_closed(&self, worker: &Rc<Worker>) {
+        if worker.is_closing() {
+            let left = worker.sources.streams.borrow_mut().remove(self.key());
+            drop(left);
+            worker.release_if_unused();
+        }
+    }
+
+    /// Waits for the owned write with this ticket to be finished.
+    pub(super) fn poll_returned(
+        &self,
+        worker: &Rc<Worker>,
+        cx: &mut Context<'_>,
+        ticket: Ticket,
+    ) -> Poll<(io::Result<usize>, OutBuf)> {
+        let mut send = self.send.borrow_mut();
+        match send.returned.take() {
+            Some(returned) if returned.ticket == ticket => {
+                send.awaited = 0;
+                drop(send);
+                self.leave_closed(worker);
+                let result = returned.result.map_err(Failure::error);
+                Poll::Ready((result, returned.buf))
+            }
+            _ => {
+                send.register(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits until everything that was written has been handed to the system.
+    pub(super) fn poll_flush(
+        &self,
+        worker: &Rc<Worker>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.take_foreign_output(worker, true);
+        let mut send = self.send.borrow_mut();
+        if let Some(failure) = send.failure {
+            return Poll::Ready(Err(failure.error()));
+        }
+        if send.is_idle() {
+            return Poll::Ready(Ok(()));
+        }
+        send.register(cx);
+        Poll::Pending
+    }
+
+    /// Ends the sending direction when everything is sent.
+    pub(super) fn poll_shutdown(
+        &self,
+        worker: &Rc<Worker>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.want_shutdown(worker);
+        let mut send = self.send.borrow_mut();
+        match (send.failure, send.closing) {
+            (_, Closing::Done) => Poll::Ready(Ok(())),
+            (Some(failure), _) => Poll::Ready(Err(failure.error())),
+            _ => {
+                send.register(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Shuts the sending direction down in the background, when everything is sent.
+    pub(super) fn want_shutdown(&self, worker: &Rc<Worker>) {
+        self.take_foreign_output(worker, true);
+        let mut send = self.send.borrow_mut();
+        if send.closing == Closing::Open && send.failure.is_none() {
+            send.closing = Closing::Wanted;
+            drop(send);
+            self.make_dirty(worker);
+        }
+    }
+
+    /// Has it handed over at the end of the turn.
+    pub(super) fn make_dirty(&self, worker: &Worker) {
+        if !std::mem::replace(&mut self.send.borrow_mut().is_dirty, true) {
+            worker.sources.mark_dirty(self.key());
+        }
+    }
+
+    /// The end of the turn: sends what was gathered, and tries what found no place before.
+    pub(in crate::net) fn hand_over(&self, worker: &Rc<Worker>) {
+        self.send.borrow_mut().is_dirty = false;
+        self.pump(worker);
+        self.retry_receive(worker);
+    }
+
+    /// Sends what comes next, unless something is in flight.
+    fn pump(&self, worker: &Rc<Worker>) {
+        let mut send = self.send.borrow_mut();
+        if send.in_flight.is_some() || send.failure.is_some() {
+            return;
+        }
+        let Some(Queued { buf, ticket }) = send.next() else {
+            if send.closing == Closing::Wanted {
+                send.closing = Closing::InFlight;
+                drop(send);
+                self.submit_shutdown(worker);
+            }
+            return;
+        };
+        let user_data = Tag::StreamSend.user_data(self.key());
+        let operation = op::Send::new(&self.socket, buf).all().user_data(user_data);
+        match worker.queue.submit(operation) {
+            Ok(_) => send.in_flight = Some(ticket),
+            Err(SubmitError::Full(op)) => {
+                let buf = op.into_buf();
+                send.queued_len += buf.len();
+                send.queue.push_front(Queued { buf, ticket });
+                drop(send);
+                self.make_dirty(worker);
+            }
+            Err(refused) => {
+                let error: io::Error = refused.into();
+                drop(send);
+                self.fail_send(worker, Failure::of(&error));
+            }
+        }
+    }
+
+    fn submit_shutdown(&self, worker: &Rc<Worker>) {
+        let user_data = Tag::StreamShutdown.user_data(self.key());
+        let operation = op::Shutdown::new(&self.socket, Shutdown::Write).user_data(user_data);
+        match worker.queue.submit(operation) {
+            Ok(_) => {}
+            Err(SubmitError::Full(_)) => {
+                self.send.borrow_mut().closing = Closing::Wanted;
+                self.make_dirty(worker);
+            }
+            Err(refused) => {
+                let error: io::Error = refused.into();
+                self.fail_send(worker, Failure::of(&error));
+            }
+        }
+    }
+
+    /// A send is finished.
+    pub(in crate::net) fn sent(&self, worker: &Rc<Worker>, outcome: Outcome<usize>, buf: OutBuf) {
+        let result = outcome.into_result();
+        let mut send = self.send.borrow_mut();
+        let ticket = send.in_flight.take().unwrap_or(0);
+        let failure = result.as_ref().err().map(Failure::of);
+        if ticket != 0 && ticket == send.awaited {
+            let result = result.map_err(|error| Failure::of(&error));
+            send.returned = Some(Returned {
+                ticket,
+                result,
+                buf,
+            });
+            drop(send);
+        } else {
+            drop(send);
+            worker.sources.recycle(buf);
+        }
+        if let Some(failure) = failure {
+            return self.fail_send(worker, failure);
+        }
+        self.take_foreign_output(worker, false);
+        self.pump(worker);
+        self.wake_writer();
+        if self.is_dropped.get() && self.is_all_sent() {
+            self.close(worker);
+        }
+    }
+
+    pub(in crate::net) fn was_shut_down(&self, worker: &Rc<Worker>, outcome: Outcome<()>) {
+        // A peer that is gone already makes this fail, and it is what was wanted.
+        let _done = outcome.into_result();
+        self.send.borrow_mut().closing = Closing::Done;
+        self.wake_writer();
+        if self.is_dropped.get() {
+            self.close(worker);
+        }
+    }
+
+    fn wake_writer(&self) {
+        let waker = self.send.borrow_mut().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Nothing more can be sent. What waits is given up, and the next caller is told why.
+    pub(super) fn fail_send(&self, worker: &Rc<Worker>, failure: Failure) {
+        let mut send = self.send.borrow_mut();
+        let failure = *send.failure.get_or_insert(failure);
+        let mut dropped = Vec::new();
+        while let Some(Queued { buf, ticket }) = send.next() {
+            if ticket != 0 && ticket == send.awaited {
+                let result = Err(failure);
+                send.returned = Some(Returned {
+                    ticket,
+                    result,
+                    buf,
+                });
+            } else {
+                dropped.push(buf);
+            }
+        }
+        drop(send);
+        // Lent buffers are users' types, whose drop may come back to this stream.
+        for buf in dropped {
+            worker.sources.recycle(buf);
+        }
+        if let Some(foreign) = self.foreign.borrow().as_ref() {
+            foreign.fail_output(failure);
+        }
+        self.wake_writer();
+        if self.is_dropped.get() && self.is_all_sent() {
+            self.close(worker);
+        }
+    }
+
+    /// Whether nothing waits to be sent: all is out, or it failed.
+    pub(in crate::net) fn is_all_sent(&self) -> bool {
+        let send = self.send.borrow();
+        let is_shutting_down = matches!(send.closing, Closing::Wanted | Closing::InFlight);
+        send.is_idle() && (!is_shutting_down || send.failure.is_some())
+    }
+
+    /// Takes what another thread has written: all of it, or only if there is room.
+    pub(super) fn take_foreign_output(&self, worker: &Rc<Worker>, all: bool) {
+        let foreign = self.foreign.borrow();
+        let Some(foreign) = foreign.as_ref() else {
+            return;
+        };
+        let mut send = self.send.borrow_mut();
+        if send.failure.is_some() || !all && send.room() == 0 {
+            return;
+        }
+        let output = foreign.take_output();
+        if output.is_empty() {
+            return;
+        }
+        if send.gathering.is_empty() {
+            send.gathering = output;
+        } else {
+            send.gathering.extend_from_slice(&output);
+        }
+        drop(send);
+        self.make_dirty(worker);
+    }
+
+    /// Another thread has written something.
+    pub(super) fn foreign_writer(&self, worker: &Rc<Worker>) {
+        self.take_foreign_output(worker, false);
+    }
+}
