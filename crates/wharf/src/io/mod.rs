@@ -21,8 +21,5 @@ pub trait RecvPooled {
     ///
     /// # Errors
     /// That of the stream.
-    fn poll_recv(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Option<PoolBuf>>>;
+    fn poll_recv(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Option<PoolBuf>>>;
 }

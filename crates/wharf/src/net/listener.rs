@@ -120,7 +120,11 @@ impl Listener {
             key: Cell::new(None),
             accepts: RefCell::default(),
         });
-        let key = worker.sources.listeners.borrow_mut().insert(listener.clone());
+        let key = worker
+            .sources
+            .listeners
+            .borrow_mut()
+            .insert(listener.clone());
         listener.key.set(Some(key));
         key
     }

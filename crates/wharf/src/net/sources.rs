@@ -178,25 +178,33 @@ impl Worker {
         let more = completion.more();
         match (user_data >> Key::BITS) as u8 {
             tag if tag == Tag::StreamReceive as u8 => {
-                let Some(stream) = self.sources.stream(key) else { return };
+                let Some(stream) = self.sources.stream(key) else {
+                    return;
+                };
                 if let Ok(outcome) = completion.take_as::<op::RecvMulti>() {
                     stream.received(self, outcome, more);
                 }
             }
             tag if tag == Tag::StreamSend as u8 => {
-                let Some(stream) = self.sources.stream(key) else { return };
+                let Some(stream) = self.sources.stream(key) else {
+                    return;
+                };
                 if let Ok((outcome, buf)) = completion.take_as::<op::Send<OutBuf>>() {
                     stream.sent(self, outcome, buf);
                 }
             }
             tag if tag == Tag::StreamShutdown as u8 => {
-                let Some(stream) = self.sources.stream(key) else { return };
+                let Some(stream) = self.sources.stream(key) else {
+                    return;
+                };
                 if let Ok(outcome) = completion.take_as::<op::Shutdown>() {
                     stream.was_shut_down(self, outcome);
                 }
             }
             _ => {
-                let Some(listener) = self.sources.listener(key) else { return };
+                let Some(listener) = self.sources.listener(key) else {
+                    return;
+                };
                 if let Ok(outcome) = completion.take_as::<op::AcceptMulti>() {
                     listener.accepted(self, outcome, more);
                 }
@@ -259,7 +267,10 @@ impl Worker {
     pub(crate) fn close_sources(self: &Rc<Worker>) {
         let listeners: Vec<_> = {
             let listeners = self.sources.listeners.borrow();
-            listeners.iter().map(|(_, listener)| listener.clone()).collect()
+            listeners
+                .iter()
+                .map(|(_, listener)| listener.clone())
+                .collect()
         };
         for listener in listeners {
             listener.close(self);

@@ -160,7 +160,11 @@ impl TcpStream {
     pub(super) fn from_connected(stream: StreamRef) -> io::Result<TcpStream> {
         let socket = stream.socket()?;
         let (local, peer) = match socket {
-            Some(socket) => (ip(&socket.local_addr()?), ip(&socket.peer_addr()?)),
+            // A connection that was reset meanwhile has no address any more; its first read says so.
+            Some(socket) => (
+                socket.local_addr().map_or(NOWHERE, |address| ip(&address)),
+                socket.peer_addr().map_or(NOWHERE, |address| ip(&address)),
+            ),
             None => (NOWHERE, NOWHERE),
         };
         Ok(TcpStream {
@@ -214,7 +218,8 @@ impl TcpStream {
     /// That of the system. On another worker than its own, it is done a moment later, and an error
     /// is not told.
     pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
-        self.stream.with_socket(move |socket| socket.set_nodelay(yes))
+        self.stream
+            .with_socket(move |socket| socket.set_nodelay(yes))
     }
 
     /// The number of the worker that it lives on.

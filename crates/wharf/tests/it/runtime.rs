@@ -117,8 +117,8 @@ fn hooks_are_called_for_each_thread() {
     let (start, stop) = (started.clone(), stopped.clone());
     let runtime = Runtime::builder()
         .workers(3)
-        .on_thread_start(move || drop(start.fetch_add(1, Ordering::Relaxed)))
-        .on_thread_stop(move || drop(stop.fetch_add(1, Ordering::Relaxed)))
+        .on_thread_start(move || _ = start.fetch_add(1, Ordering::Relaxed))
+        .on_thread_stop(move || _ = stop.fetch_add(1, Ordering::Relaxed))
         .build()
         .unwrap();
     runtime.block_on(async {

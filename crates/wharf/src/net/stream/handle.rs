@@ -57,7 +57,10 @@ impl StreamRef {
         self.foreign.get_or_init(|| {
             let foreign = Arc::<Foreign>::default();
             let installed = foreign.clone();
-            if self.tell(move |_, stream| stream.set_foreign(&installed)).is_err() {
+            if self
+                .tell(move |_, stream| stream.set_foreign(&installed))
+                .is_err()
+            {
                 foreign.fail(Failure::gone());
             }
             foreign
@@ -260,7 +263,9 @@ impl StreamRef {
     pub(crate) async fn send(&self, piece: PoolBuf) -> io::Result<()> {
         let mut piece = Some(piece);
         let sent = poll_fn(|cx| match self.local() {
-            Ok(Some((worker, stream))) => stream.poll_send(&worker, cx, &mut piece).map_ok(|()| true),
+            Ok(Some((worker, stream))) => {
+                stream.poll_send(&worker, cx, &mut piece).map_ok(|()| true)
+            }
             Ok(None) => Poll::Ready(Ok(false)),
             Err(error) => Poll::Ready(Err(error)),
         });

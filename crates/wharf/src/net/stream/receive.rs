@@ -22,8 +22,8 @@ use wharf_queue::{Outcome, Prepare, SubmitError, Token, op};
 
 use super::Stream;
 use crate::buf::PoolBuf;
-use crate::net::sources::{Sources, Tag};
 use crate::net::Failure;
+use crate::net::sources::{Sources, Tag};
 use crate::runtime::worker::Worker;
 use crate::task::coop;
 
