@@ -5,7 +5,8 @@ use wharf::net::TcpListener;
 
 #[wharf::main]
 async fn main() -> std::io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:0".to_owned());
+    let address = std::env::args().skip(1).last();
+    let address = address.unwrap_or("127.0.0.1:7777".to_owned());
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr());
     loop {
