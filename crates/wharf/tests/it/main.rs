@@ -1,5 +1,6 @@
 //! Tests of the runtime, by what they are about.
 
+mod foreign;
 mod net;
 mod runtime;
 mod task;

@@ -41,6 +41,8 @@ struct State {
     /// The home worker knows of the output.
     has_announced: bool,
     failure: Option<Failure>,
+    /// The sending direction has been, or is being, shut down.
+    is_shut: bool,
     writer: Option<Waker>,
     request: Option<Request>,
     answer: Option<Result<(), Failure>>,
@@ -116,9 +118,14 @@ impl Foreign {
 
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Step<usize> {
         let mut state = self.lock();
-        if let Some(failure) = state.failure {
+        let refusal = match (state.failure, state.is_shut) {
+            (Some(failure), _) => Some(failure.error()),
+            (None, true) => Some(io::ErrorKind::BrokenPipe.into()),
+            (None, false) => None,
+        };
+        if let Some(error) = refusal {
             return Step {
-                polled: Poll::Ready(Err(failure.error())),
+                polled: Poll::Ready(Err(error)),
                 tell: false,
             };
         }
@@ -156,6 +163,7 @@ impl Foreign {
         }
         register(&mut state.writer, cx);
         let tell = state.request != Some(request);
+        state.is_shut |= request == Request::Shutdown;
         state.request = Some(request);
         state.answer = None;
         Step {
@@ -181,6 +189,8 @@ impl Foreign {
     pub(super) fn take_pieces(&self) -> VecDeque<PoolBuf> {
         let mut state = self.lock();
         state.has_asked = false;
+        // The end comes behind them, and the home worker knows of it: it is brought again.
+        state.end = None;
         std::mem::take(&mut state.pieces)
     }
 
@@ -203,6 +213,11 @@ impl Foreign {
         let writer = state.writer.take();
         drop(state);
         wake(writer);
+    }
+
+    /// The sending direction is being shut down by the home worker.
+    pub(super) fn shut(&self) {
+        self.lock().is_shut = true;
     }
 
     /// Nothing can be written any more.

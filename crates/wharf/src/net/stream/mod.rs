@@ -64,9 +64,11 @@ impl Stream {
 
     /// Another thread uses it: its way in is known from now on.
     fn set_foreign(&self, foreign: &Arc<Foreign>) {
-        self.foreign
-            .borrow_mut()
-            .get_or_insert_with(|| foreign.clone());
+        if self.foreign.borrow().is_some() {
+            return;
+        }
+        *self.foreign.borrow_mut() = Some(foreign.clone());
+        self.tell_foreign_of_output(foreign);
     }
 
     fn answer_foreign(&self, request: foreign::Request, answer: Result<(), Failure>) {

@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Waker};
 
 use wharf_queue::{Outcome, Prepare, SubmitError, op};
 
-use super::Stream;
+use super::{Foreign, Stream};
 use crate::buf::{OutBuf, PoolBuf};
 use crate::net::Failure;
 use crate::net::sources::Tag;
@@ -314,6 +314,9 @@ impl Stream {
 
     /// Shuts the sending direction down in the background, when everything is sent.
     pub(super) fn want_shutdown(&self, worker: &Rc<Worker>) {
+        if let Some(foreign) = self.foreign.borrow().as_ref() {
+            foreign.shut();
+        }
         self.take_foreign_output(worker, true);
         let mut send = self.send.borrow_mut();
         if send.closing == Closing::Open && send.failure.is_none() {
@@ -491,6 +494,17 @@ impl Stream {
         }
         drop(send);
         self.make_dirty(worker);
+    }
+
+    /// What a thread that comes new must know of this side.
+    pub(super) fn tell_foreign_of_output(&self, foreign: &Foreign) {
+        let send = self.send.borrow();
+        if send.closing != Closing::Open {
+            foreign.shut();
+        }
+        if let Some(failure) = send.failure {
+            foreign.fail_output(failure);
+        }
     }
 
     /// Another thread has written something.
