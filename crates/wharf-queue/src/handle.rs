@@ -29,6 +29,33 @@ pub enum HandleKind {
     Pipe,
 }
 
+/// An option of a socket, with its value; see [`Handle::set_option`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SocketOption {
+    /// Small writes are sent at once (`TCP_NODELAY`).
+    NoDelay(bool),
+    /// A port can be bound while connections of an earlier listener linger (`SO_REUSEADDR`).
+    ReuseAddress(bool),
+    /// Several sockets can be bound to one port, and share what arrives (`SO_REUSEPORT`).
+    ReusePort(bool),
+    /// A quiet connection is probed, so that a peer that is gone is noticed (`SO_KEEPALIVE`).
+    KeepAlive(bool),
+    /// Datagrams may be sent to broadcast addresses (`SO_BROADCAST`).
+    Broadcast(bool),
+    /// An IPv6 socket does not take IPv4 as well (`IPV6_V6ONLY`).
+    OnlyV6(bool),
+    /// Bytes that the system keeps for receiving (`SO_RCVBUF`); Linux doubles the number.
+    ReceiveBuffer(u32),
+    /// Bytes that the system keeps for sending (`SO_SNDBUF`); Linux doubles the number.
+    SendBuffer(u32),
+    /// How many hops a packet of IPv4 may take (`IP_TTL`).
+    Ttl(u32),
+    /// What a close does with bytes that are not sent (`SO_LINGER`): `None` sends them in the
+    /// background; zero resets the connection.
+    Linger(Option<Duration>),
+}
+
 /// A socket or file that is attached to a queue. Clones are references to the same one.
 ///
 /// An operation in flight holds a reference too, so that a descriptor is never closed, nor its
@@ -138,12 +165,25 @@ impl Handle {
         self.control(|core, fd| core.control(fd, sys::Control::PeerAddress)?.into_address())
     }
 
+    /// Sets an option of a socket.
+    ///
+    /// # Errors
+    /// That of the system (setsockopt(2)): `InvalidInput` or an error of its own for an option that
+    /// the socket does not have; `NotConnected` if the handle or its queue is closed.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        let control = sys::Control::SetOption(option);
+        self.control(|core, fd| core.control(fd, control).map(drop))
+    }
+
     /// Sets whether small writes are sent at once (`TCP_NODELAY`).
     ///
     /// # Errors
     /// That of the system (tcp(7)).
     pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
-        self.control(|core, fd| core.control(fd, sys::Control::NoDelay(yes)).map(drop))
+        self.control(|core, fd| {
+            core.control(fd, sys::Control::SetOption(SocketOption::NoDelay(yes)))
+                .map(drop)
+        })
     }
 }
 

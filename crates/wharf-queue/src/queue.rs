@@ -27,7 +27,7 @@ use crate::backend::{Backend, BackendKind};
 use crate::bufpool::{BufPool, BufPoolBuilder, PoolCore};
 use crate::completion::{Completions, Ready};
 use crate::error::SubmitError;
-use crate::handle::{Handle, HandleKind};
+use crate::handle::{Handle, HandleKind, SocketOption};
 use crate::ledger::{Followup, Ledger};
 use crate::notify::{Notifier, Shared};
 use crate::op::{
@@ -110,12 +110,25 @@ impl Queue {
     pub fn listen(&self, address: impl Into<Address>) -> io::Result<Handle> {
         let address = address.into();
         let socket = self.socket(&crate::op::Socket::stream_for(&address))?;
-        self.core
-            .control(socket.target(), sys::Control::ReuseAddress(true))?;
+        self.core.control(
+            socket.target(),
+            sys::Control::SetOption(SocketOption::ReuseAddress(true)),
+        )?;
         self.bind(&socket, address)?;
-        self.core
-            .control(socket.target(), sys::Control::Listen(1024))?;
+        self.start_listening(&socket, 1024)?;
         Ok(socket)
+    }
+
+    /// Lets a socket that is bound take connections; up to `backlog` wait in the system to be
+    /// accepted.
+    ///
+    /// # Errors
+    /// That of the system (listen(2)).
+    pub fn start_listening(&self, socket: &Handle, backlog: u32) -> io::Result<()> {
+        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        self.core
+            .control(socket.target(), sys::Control::Listen(backlog))
+            .map(drop)
     }
 
     /// Gives a handle back to the caller, as the system's own.

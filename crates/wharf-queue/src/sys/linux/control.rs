@@ -7,7 +7,7 @@ use std::io;
 use std::mem::MaybeUninit;
 
 use super::{Address, RawAddress, RawHandle, SocketKind, check, error_from_raw};
-use crate::handle::HandleKind;
+use crate::handle::{HandleKind, SocketOption};
 
 /// A call that does not wait.
 #[derive(Clone, Debug)]
@@ -19,8 +19,7 @@ pub(crate) enum Control {
     Listen(i32),
     LocalAddress,
     PeerAddress,
-    NoDelay(bool),
-    ReuseAddress(bool),
+    SetOption(SocketOption),
 }
 
 /// What a [`Control`] gives back.
@@ -80,8 +79,7 @@ pub(crate) fn perform(raw: RawHandle, control: Control) -> io::Result<Reply> {
         }
         Control::LocalAddress => address_by(libc::getsockname, raw),
         Control::PeerAddress => address_by(libc::getpeername, raw),
-        Control::NoDelay(yes) => set_option(raw, libc::IPPROTO_TCP, libc::TCP_NODELAY, yes),
-        Control::ReuseAddress(yes) => set_option(raw, libc::SOL_SOCKET, libc::SO_REUSEADDR, yes),
+        Control::SetOption(option) => set_socket_option(raw, option),
     }
 }
 
@@ -133,11 +131,38 @@ fn address_by(call: AddressCall, raw: RawHandle) -> io::Result<Reply> {
     Ok(Reply::Address(storage.get()))
 }
 
-fn set_option(raw: RawHandle, level: i32, name: i32, yes: bool) -> io::Result<Reply> {
-    let value = i32::from(yes);
-    let len = size_of::<i32>() as libc::socklen_t;
+fn set_socket_option(raw: RawHandle, option: SocketOption) -> io::Result<Reply> {
+    let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    let (level, name, value) = match option {
+        SocketOption::NoDelay(yes) => (libc::IPPROTO_TCP, libc::TCP_NODELAY, yes.into()),
+        SocketOption::ReuseAddress(yes) => (libc::SOL_SOCKET, libc::SO_REUSEADDR, yes.into()),
+        SocketOption::ReusePort(yes) => (libc::SOL_SOCKET, libc::SO_REUSEPORT, yes.into()),
+        SocketOption::KeepAlive(yes) => (libc::SOL_SOCKET, libc::SO_KEEPALIVE, yes.into()),
+        SocketOption::Broadcast(yes) => (libc::SOL_SOCKET, libc::SO_BROADCAST, yes.into()),
+        SocketOption::OnlyV6(yes) => (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, yes.into()),
+        SocketOption::ReceiveBuffer(bytes) => (libc::SOL_SOCKET, libc::SO_RCVBUF, number(bytes)),
+        SocketOption::SendBuffer(bytes) => (libc::SOL_SOCKET, libc::SO_SNDBUF, number(bytes)),
+        SocketOption::Ttl(hops) => (libc::IPPROTO_IP, libc::IP_TTL, number(hops)),
+        SocketOption::Linger(duration) => {
+            // Whole seconds, rounded up (socket(7)).
+            let seconds = duration.map(|duration| {
+                let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+                i32::try_from(whole).unwrap_or(i32::MAX)
+            });
+            let linger = libc::linger {
+                l_onoff: seconds.is_some().into(),
+                l_linger: seconds.unwrap_or(0),
+            };
+            return set_option(raw, libc::SOL_SOCKET, libc::SO_LINGER, &linger);
+        }
+    };
+    set_option(raw, level, name, &value)
+}
+
+fn set_option<T>(raw: RawHandle, level: i32, name: i32, value: &T) -> io::Result<Reply> {
+    let len = size_of::<T>() as libc::socklen_t;
     // SAFETY: the value is valid for reading, for the length that is given.
-    checked(unsafe { libc::setsockopt(raw, level, name, (&raw const value).cast(), len) })
+    checked(unsafe { libc::setsockopt(raw, level, name, (&raw const *value).cast(), len) })
         .map(|_| Reply::Nothing)
 }
 
