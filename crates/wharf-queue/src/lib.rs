@@ -70,5 +70,5 @@ pub use op::{OpKind, Operation, Prepare, Submission, Support};
 pub use queue::{Builder, Chain, Queue};
 pub use slot::Token;
 pub use stats::Stats;
-pub use sys::{Address, BorrowedHandle, OwnedHandle, RawHandle, UnixAddress};
+pub use sys::{Address, BorrowedHandle, OwnedHandle, RawHandle, UnixAddress, is_out_of_resources};
 pub use time::Moment;

@@ -21,12 +21,12 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use wharf_queue::{Address, Handle, Outcome, Prepare, SubmitError, Token, op};
 
-use super::Failure;
+use super::place::{self, Place, register};
 use super::sources::Tag;
 use super::stream::StreamRef;
 use crate::engine;
@@ -75,42 +75,6 @@ pub(crate) struct Listener {
     pub(super) socket: Handle,
     key: Cell<Option<Key>>,
     accepts: RefCell<Accepts>,
-}
-
-/// What was accepted for another thread.
-#[derive(Default)]
-struct Abroad {
-    state: Mutex<AbroadState>,
-}
-
-#[derive(Default)]
-struct AbroadState {
-    accepted: VecDeque<io::Result<Accepted>>,
-    wakers: Vec<Waker>,
-    /// How many the home worker is accepting for us.
-    asked: usize,
-}
-
-impl Abroad {
-    fn lock(&self) -> MutexGuard<'_, AbroadState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn put(&self, accepted: io::Result<Accepted>) {
-        let mut state = self.lock();
-        state.asked = state.asked.saturating_sub(1);
-        state.accepted.push_back(accepted);
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-}
-
-/// Several tasks may accept on one listener: each leaves its waker, once.
-fn register(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
-    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-        wakers.push(cx.waker().clone());
-    }
 }
 
 impl Listener {
@@ -214,7 +178,7 @@ impl Listener {
 pub(super) struct ListenerRef {
     home: Arc<Home>,
     key: Key,
-    abroad: Arc<Abroad>,
+    abroad: Arc<Place<Accepted>>,
 }
 
 impl ListenerRef {
@@ -226,33 +190,26 @@ impl ListenerRef {
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Accepted> {
-        poll_fn(|cx| self.poll_accept(cx)).await
-    }
-
     pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        let mut abroad = self.abroad.lock();
-        if let Some(accepted) = abroad.accepted.pop_front() {
-            return Poll::Ready(accepted);
-        }
         if let Some(worker) = worker::here(self.home.id) {
-            // Should somebody's request from another thread be answered meanwhile, it is ours too.
-            if abroad.asked > 0 {
-                register(&mut abroad.wakers, cx);
+            if let Some(accepted) = self.abroad.poll_here(cx) {
+                return Poll::Ready(accepted);
             }
-            drop(abroad);
             let listener = worker.sources.listener(self.key).ok_or_else(gone)?;
             let accepted = listener.poll_accept(&worker, cx);
             return accepted.map(|accepted| Ok(Accepted::new(&worker, accepted?)));
         }
-        register(&mut abroad.wakers, cx);
-        if abroad.asked >= abroad.wakers.len() {
-            return Poll::Pending;
+        let (polled, asks) = place::ready(self.abroad.poll_abroad(cx));
+        if asks && self.ask().is_err() {
+            return Poll::Ready(Err(gone()));
         }
-        abroad.asked += 1;
-        drop(abroad);
+        polled
+    }
+
+    /// Has the home worker accept one for another thread.
+    fn ask(&self) -> Result<(), Message> {
         let (key, place) = (self.key, self.abroad.clone());
-        let message = Message::Call(Box::new(move |worker| {
+        self.home.send(Message::Call(Box::new(move |worker| {
             let inner = worker.clone();
             drop(task::spawn_in(worker, None, async move {
                 let accepted = poll_fn(|cx| {
@@ -262,18 +219,21 @@ impl ListenerRef {
                 });
                 place.put(accepted.await);
             }));
-        }));
-        match self.home.send(message) {
-            Ok(()) => Poll::Pending,
-            Err(_) => Poll::Ready(Err(Failure::gone().error())),
-        }
+        })))
     }
 
-    /// The listener, on its home worker.
-    pub(super) fn local(&self) -> io::Result<(Rc<Worker>, Rc<Listener>)> {
-        let worker = worker::here(self.home.id).ok_or_else(gone)?;
-        let listener = worker.sources.listener(self.key).ok_or_else(gone)?;
-        Ok((worker, listener))
+    /// The next connection as the queue's handle, on the home worker, to be given away.
+    pub(super) async fn accept_handle(&self) -> io::Result<Handle> {
+        poll_fn(|cx| {
+            let worker = worker::here(self.home.id).ok_or_else(gone)?;
+            let listener = worker.sources.listener(self.key).ok_or_else(gone)?;
+            listener.poll_accept(&worker, cx)
+        })
+        .await
+    }
+
+    pub(super) fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 }
 

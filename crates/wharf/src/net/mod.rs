@@ -16,14 +16,26 @@
 
 mod address;
 mod connect;
+mod datagram;
 mod failure;
 mod listener;
+mod place;
+mod serve;
+mod socket;
 pub(crate) mod sources;
 pub(crate) mod stream;
 pub mod tcp;
+mod udp;
+pub mod unix;
 
 pub use address::{ToAddrs, lookup};
+pub use datagram::Datagram;
+pub use serve::{Serving, serve, serve_sharded};
+pub use socket::TcpSocket;
 pub use tcp::{TcpListener, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{UnixDatagram, UnixListener, UnixStream};
+pub use wharf_queue::{Address, SocketOption, UnixAddress};
 
 pub(crate) use failure::Failure;
 pub(crate) use sources::Sources;

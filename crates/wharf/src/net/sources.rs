@@ -11,6 +11,7 @@ use std::task::Waker;
 
 use wharf_queue::{BufPool, Completion, Moment, op};
 
+use super::datagram::Datagrams;
 use super::listener::Listener;
 use super::stream::Stream;
 use crate::buf::{OutBuf, PoolBuf};
@@ -26,6 +27,9 @@ pub(crate) enum Tag {
     StreamSend = 2,
     StreamShutdown = 3,
     Accept = 4,
+    DatagramReceive = 5,
+    DatagramSend = 6,
+    DatagramSendTo = 7,
 }
 
 impl Tag {
@@ -41,11 +45,19 @@ const LARGEST_KEPT: usize = 128 * 1024;
 /// The capacity of a new outgoing buffer.
 const NEW_BUFFER: usize = 2048;
 
+/// Buffers for datagrams: each holds one, and so the largest that the internet protocols know.
+const DATAGRAM_BUFFERS: (u16, u32) = (64, 65_536);
+
 /// What lives on a worker and is reached by handles.
 pub(crate) struct Sources {
     pub(crate) locals: RefCell<Locals>,
     pub(super) streams: RefCell<Slab<Rc<Stream>>>,
     pub(super) listeners: RefCell<Slab<Rc<Listener>>>,
+    pub(super) datagrams: RefCell<Slab<Rc<Datagrams>>>,
+    /// Buffers for datagrams, made when the first socket receives.
+    datagram_pool: RefCell<Option<BufPool>>,
+    /// Sockets whose sends wait for a place in the queue.
+    pump_next_turn: RefCell<Vec<Key>>,
     /// Who waits for a place in the queue.
     next_turn: RefCell<Vec<Waker>>,
     /// Streams that have something to hand over before the worker looks at its queue.
@@ -66,6 +78,9 @@ impl Default for Sources {
             locals: RefCell::new(Slab::new()),
             streams: RefCell::new(Slab::new()),
             listeners: RefCell::new(Slab::new()),
+            datagrams: RefCell::new(Slab::new()),
+            datagram_pool: RefCell::default(),
+            pump_next_turn: RefCell::default(),
             next_turn: RefCell::default(),
             dirty: RefCell::default(),
             lingering: RefCell::default(),
@@ -86,9 +101,28 @@ impl Sources {
         self.listeners.borrow().get(key).cloned()
     }
 
+    pub(super) fn datagram_socket(&self, key: Key) -> Option<Rc<Datagrams>> {
+        self.datagrams.borrow().get(key).cloned()
+    }
+
+    /// A received datagram, copied if buffers are half used up: each takes a whole one.
+    pub(super) fn keep_datagram(&self, data: wharf_queue::PoolBuf) -> PoolBuf {
+        let pool = self.datagram_pool.borrow();
+        let is_short = |pool: &BufPool| pool.available() * 2 < pool.buffers();
+        match pool.as_ref().is_some_and(is_short) {
+            true => PoolBuf::from(data.to_vec()),
+            false => PoolBuf::from(data),
+        }
+    }
+
     /// Wakes them before the worker looks at its queue again.
     pub(super) fn wake_next_turn(&self, wakers: &mut Vec<Waker>) {
         self.next_turn.borrow_mut().append(wakers);
+    }
+
+    /// Tries a socket's sends again in the next turn.
+    pub(super) fn pump_next_turn(&self, key: Key) {
+        self.pump_next_turn.borrow_mut().push(key);
     }
 
     pub(super) fn mark_dirty(&self, key: Key) {
@@ -171,6 +205,17 @@ impl Worker {
         Ok(pool.insert(made).clone())
     }
 
+    /// The buffers for datagrams.
+    pub(super) fn datagram_pool(&self) -> io::Result<BufPool> {
+        let mut pool = self.sources.datagram_pool.borrow_mut();
+        if let Some(pool) = &*pool {
+            return Ok(pool.clone());
+        }
+        let (buffers, size) = DATAGRAM_BUFFERS;
+        let builder = self.queue.buf_pool().buffers(buffers).size(size);
+        Ok(pool.insert(builder.datagrams().build()?).clone())
+    }
+
     /// A completion that belongs to a source. What comes for a stale key is dropped, by its type.
     pub(crate) fn source_completed(self: &Rc<Worker>, completion: Completion<'_>) {
         let user_data = completion.user_data();
@@ -201,6 +246,30 @@ impl Worker {
                     stream.was_shut_down(self, outcome);
                 }
             }
+            tag if tag == Tag::DatagramReceive as u8 => {
+                let Some(socket) = self.sources.datagram_socket(key) else {
+                    return;
+                };
+                if let Ok(outcome) = completion.take_as::<op::RecvFromMulti>() {
+                    socket.received(self, outcome, more);
+                }
+            }
+            tag if tag == Tag::DatagramSend as u8 => {
+                let Some(socket) = self.sources.datagram_socket(key) else {
+                    return;
+                };
+                if let Ok((outcome, buf)) = completion.take_as::<op::Send<Vec<u8>>>() {
+                    socket.sent(self, outcome, buf);
+                }
+            }
+            tag if tag == Tag::DatagramSendTo as u8 => {
+                let Some(socket) = self.sources.datagram_socket(key) else {
+                    return;
+                };
+                if let Ok((outcome, buf)) = completion.take_as::<op::SendTo<Vec<u8>>>() {
+                    socket.sent(self, outcome, buf);
+                }
+            }
             _ => {
                 let Some(listener) = self.sources.listener(key) else {
                     return;
@@ -225,6 +294,12 @@ impl Worker {
             let mut again = self.sources.dirty.borrow_mut();
             dirty.append(&mut again);
             *again = dirty;
+        }
+        let pump = std::mem::take(&mut *self.sources.pump_next_turn.borrow_mut());
+        for key in pump {
+            if let Some(socket) = self.sources.datagram_socket(key) {
+                socket.hand_over(self);
+            }
         }
         let next_turn = std::mem::take(&mut *self.sources.next_turn.borrow_mut());
         next_turn.into_iter().for_each(Waker::wake);
@@ -279,7 +354,10 @@ impl Worker {
         loop {
             self.flush_sources();
             let streams = self.streams();
-            if streams.iter().all(|stream| stream.is_all_sent()) || self.now() >= until {
+            let sockets = self.datagram_sockets();
+            let is_sent = streams.iter().all(|stream| stream.is_all_sent())
+                && sockets.iter().all(|socket| socket.is_all_sent());
+            if is_sent || self.now() >= until {
                 break;
             }
             let rest = until.saturating_duration_since(self.now());
@@ -288,6 +366,9 @@ impl Worker {
         for stream in self.streams() {
             stream.end(self);
         }
+        for socket in self.datagram_sockets() {
+            socket.close(self);
+        }
         // What was lent is given back when its send has ended.
         let until = self.now() + self.options.teardown_timeout;
         while self.streams().iter().any(|stream| stream.is_sending()) && self.now() < until {
@@ -295,6 +376,11 @@ impl Worker {
         }
         let locals = std::mem::replace(&mut *self.sources.locals.borrow_mut(), Slab::new());
         drop(locals);
+    }
+
+    fn datagram_sockets(&self) -> Vec<Rc<Datagrams>> {
+        let sockets = self.sources.datagrams.borrow();
+        sockets.iter().map(|(_, socket)| socket.clone()).collect()
     }
 
     /// Whether a future has yet to take a buffer that it lent.

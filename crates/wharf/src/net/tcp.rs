@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::task::{Context, Poll};
 
-use wharf_queue::{Address, Handle};
+use wharf_queue::{Address, Handle, SocketOption};
 
 use super::address::ToAddrs;
 use super::connect;
@@ -15,10 +15,13 @@ use super::stream::StreamRef;
 use super::stream::methods::{impl_halves, impl_read, impl_write};
 use crate::runtime::worker::{self, Worker};
 
+/// Connections that wait in the system to be accepted.
+pub(super) const BACKLOG: u32 = 1024;
+
 /// The address of a peer that has none any more.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-fn ip(address: &Address) -> SocketAddr {
+pub(super) fn ip(address: &Address) -> SocketAddr {
     address.ip().unwrap_or(NOWHERE)
 }
 
@@ -220,6 +223,30 @@ impl TcpStream {
     pub fn set_nodelay(&self, yes: bool) -> io::Result<()> {
         self.stream
             .with_socket(move |socket| socket.set_nodelay(yes))
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// As [`set_nodelay`](TcpStream::set_nodelay).
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.stream
+            .with_socket(move |socket| socket.set_option(option))
+    }
+
+    /// Takes the socket out of the runtime, to be used elsewhere: by the standard library, or by
+    /// [`from_std`](TcpStream::from_std) on another worker. It is in non-blocking mode.
+    ///
+    /// # Errors
+    /// `WouldBlock` if something was received or is waited for, or something is not sent yet, which
+    /// would be lost; `Unsupported` on another worker than its own.
+    pub fn into_std(self) -> io::Result<std::net::TcpStream> {
+        let socket = self.stream.take_out()?;
+        let worker = worker::expect_current();
+        match worker.queue.detach(socket) {
+            Ok(owned) => Ok(owned.into()),
+            Err(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     /// The number of the worker that it lives on.

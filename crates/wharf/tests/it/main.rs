@@ -3,6 +3,7 @@
 mod foreign;
 mod net;
 mod runtime;
+mod sockets;
 mod task;
 mod time;
 

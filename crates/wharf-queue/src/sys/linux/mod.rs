@@ -113,5 +113,15 @@ pub(crate) fn random() -> u64 {
 /// A length or an offset that no file can have.
 pub(crate) const FILE_TOO_LARGE: RawError = libc::EFBIG;
 
+/// Whether an error means that the process or the system has run out of descriptors or memory for
+/// the moment (accept(2)): it may be over soon.
+#[must_use]
+pub fn is_out_of_resources(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}
+
 /// What it means when no thread can be started and the system says no more (pthread_create(3)).
 pub(crate) const OUT_OF_THREADS: RawError = libc::EAGAIN;

@@ -1,0 +1,299 @@
+//! UDP, Unix sockets, options, and serving on all workers.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind, Read, Write};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use wharf::net::{
+    SocketOption, TcpListener, TcpSocket, TcpStream, UdpSocket, UnixAddress, UnixDatagram,
+    UnixListener, UnixStream, serve, serve_sharded,
+};
+use wharf::task::yield_now;
+
+use crate::on_each_backend;
+
+async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn dropped_receives_lose_no_datagram() {
+    const NUMBERS: u32 = 2000;
+    on_each_backend(1, async || {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let client = Rc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        client.connect(server.local_addr()).await.unwrap();
+        let mut drops = 0;
+        for n in 0..NUMBERS {
+            let mut buf = [0; 16];
+            if poll_once(server.recv_from(&mut buf)).await.is_none() {
+                drops += 1;
+            }
+            assert_eq!(client.send(&n.to_le_bytes()).await.unwrap(), 4);
+            if n % 3 == 0 {
+                // One that is dropped while the datagram is on its way, or takes it.
+                if let Some(received) = poll_once(server.recv_from(&mut buf)).await {
+                    assert_eq!(received.unwrap(), (4, client.local_addr()));
+                    assert_eq!(buf[..4], n.to_le_bytes());
+                    continue;
+                }
+                yield_now().await;
+            }
+            let (len, from) = server.recv_from(&mut buf).await.unwrap();
+            assert_eq!((len, from), (4, client.local_addr()));
+            assert_eq!(buf[..4], n.to_le_bytes());
+        }
+        assert_eq!(drops, NUMBERS);
+    });
+}
+
+#[test]
+fn datagram_longer_than_the_buffer_is_cut_and_whole_when_pooled() {
+    on_each_backend(1, async || {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let large = vec![6u8; 60_000];
+        for _ in 0..2 {
+            client.send_to(&large, server.local_addr()).await.unwrap();
+        }
+        let mut buf = [0; 100];
+        assert_eq!(server.recv(&mut buf).await.unwrap(), 100);
+        let datagram = server.recv_datagram().await.unwrap();
+        assert!(!datagram.truncated && *datagram.data == large[..]);
+        client.send_to(&[], server.local_addr()).await.unwrap();
+        assert_eq!(server.recv(&mut buf).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn error_of_a_datagram_is_told_to_the_next_call_and_the_socket_goes_on() {
+    on_each_backend(1, async || {
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let nobody = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = nobody.local_addr();
+        client.send_to(&vec![0; 70_000], address).await.unwrap();
+        assert!(client.flush().await.is_err());
+        client.flush().await.unwrap();
+        client.send_to(b"fits", address).await.unwrap();
+        assert_eq!(nobody.recv(&mut [0; 8]).await.unwrap(), 4);
+        // Refused, by a socket that is gone.
+        drop(nobody);
+        client.connect(address).await.unwrap();
+        let error = loop {
+            if let Err(error) = client.send(b"?").await {
+                break error;
+            }
+            if let Err(error) = client.flush().await {
+                break error;
+            }
+            yield_now().await;
+        };
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn datagram_socket_is_used_on_every_worker() {
+    on_each_backend(2, async || {
+        let server = std::sync::Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let address = server.local_addr();
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let there = server.clone();
+        let echoing = wharf::spawn_on(1, move || async move {
+            for n in 0..200 {
+                let mut buf = [0; 16];
+                if n % 5 == 0 {
+                    if let Some(received) = poll_once(there.recv_from(&mut buf)).await {
+                        let (len, from) = received?;
+                        there.send_to(&buf[..len], from).await?;
+                        continue;
+                    }
+                }
+                let (len, from) = there.recv_from(&mut buf).await?;
+                there.send_to(&buf[..len], from).await?;
+            }
+            there.flush().await
+        });
+        for n in 0..200u32 {
+            client.send_to(&n.to_le_bytes(), address).await.unwrap();
+            let mut buf = [0; 16];
+            assert_eq!(client.recv(&mut buf).await.unwrap(), 4);
+            assert_eq!(buf[..4], n.to_le_bytes());
+        }
+        echoing.await.unwrap().unwrap();
+    });
+}
+
+fn name(test: &str) -> UnixAddress {
+    let backend = wharf::runtime::backend();
+    let name = format!("wharf-test-{test}-{backend}-{}", std::process::id());
+    UnixAddress::abstract_name(name.as_bytes())
+}
+
+#[test]
+fn unix_stream_carries_bytes_and_its_halves_are_put_together_again() {
+    on_each_backend(1, async || {
+        let listener = UnixListener::bind(name("stream")).unwrap();
+        let client = UnixStream::connect(name("stream")).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        let (mut read, mut write) = client.into_split();
+        let big = vec![2u8; 500_000];
+        let sending = wharf::spawn(async move {
+            write.write_all(&big).await.unwrap();
+            write
+        });
+        let mut back = vec![0; 500_000];
+        server.read_exact(&mut back).await.unwrap();
+        assert!(back.iter().all(|byte| *byte == 2));
+        server.write_all(b"enough").await.unwrap();
+        let mut buf = [0; 6];
+        read.read_exact(&mut buf).await.unwrap();
+        let mut client = read.reunite(sending.await.unwrap()).unwrap();
+        client.write_all(b"whole").await.unwrap();
+        server.read_exact(&mut buf[..5]).await.unwrap();
+        let (mut read, write) = client.into_split();
+        drop(write);
+        assert_eq!(server.read(&mut buf).await.unwrap(), 0);
+        server.write_all(b"still").await.unwrap();
+        read.read_exact(&mut buf[..5]).await.unwrap();
+    });
+}
+
+#[test]
+fn unix_datagrams_keep_their_order() {
+    on_each_backend(1, async || {
+        let server = UnixDatagram::bind(name("datagram")).unwrap();
+        let client = UnixDatagram::bind(name("datagram-client")).unwrap();
+        client.connect(name("datagram")).await.unwrap();
+        let sending = wharf::spawn(async move {
+            for n in 0..1000u32 {
+                client.send(&n.to_le_bytes()).await.unwrap();
+            }
+            client.flush().await.unwrap();
+        });
+        for n in 0..1000u32 {
+            let mut buf = [0; 8];
+            let (len, from) = server.recv_from(&mut buf).await.unwrap();
+            assert_eq!(
+                (len, u32::from_le_bytes(buf[..4].try_into().unwrap())),
+                (4, n)
+            );
+            assert_eq!(from, wharf::net::Address::from(name("datagram-client")));
+        }
+        sending.await.unwrap();
+    });
+}
+
+#[test]
+fn unix_names_that_nobody_has_are_refused() {
+    on_each_backend(1, async || {
+        let error = UnixStream::connect(name("nobody")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let error = UnixStream::connect("/nowhere/at/all").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let long = "x".repeat(200);
+        assert!(UnixListener::bind(long).is_err());
+    });
+}
+
+#[test]
+fn socket_can_be_taken_out_only_when_nothing_would_be_lost() {
+    on_each_backend(1, async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr();
+        let client = TcpStream::connect(address).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let mut plain = client.into_std().unwrap();
+        plain.set_nonblocking(false).unwrap();
+        plain.write_all(b"abc").unwrap();
+        let mut server = server;
+        let mut buf = [0; 2];
+        server.read_exact(&mut buf).await.unwrap();
+        let error = server.into_std().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn options_are_set_and_a_refused_one_says_so() {
+    on_each_backend(1, async || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_option(SocketOption::ReusePort(true)).unwrap();
+        socket.set_option(SocketOption::KeepAlive(true)).unwrap();
+        assert!(socket.set_option(SocketOption::OnlyV6(true)).is_err());
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = socket.listen(5).unwrap();
+        assert_eq!(listener.local_addr(), address);
+        let client = TcpSocket::new_v4().unwrap();
+        let stream = client.connect(address).await.unwrap();
+        stream.set_option(SocketOption::Linger(None)).unwrap();
+        assert_eq!(listener.accept().await.unwrap().1, stream.local_addr());
+    });
+}
+
+/// Connects so many times and returns the numbers of the workers that answered.
+fn ask(address: std::net::SocketAddr, times: usize) -> Vec<u8> {
+    let mut streams = Vec::new();
+    let mut workers = Vec::new();
+    for _ in 0..times {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let mut number = [0; 1];
+        stream.read_exact(&mut number).unwrap();
+        workers.push(number[0]);
+        streams.push(stream);
+    }
+    workers
+}
+
+async fn answer(mut stream: TcpStream) {
+    let number = wharf::runtime::worker() as u8;
+    if stream.write_all(&[number]).await.is_ok() {
+        // Held until the client goes.
+        let _end = stream.recv().await;
+    }
+}
+
+#[test]
+fn connections_are_handed_to_the_worker_that_has_fewest() {
+    on_each_backend(3, async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr();
+        let server = wharf::spawn(serve(listener, answer));
+        let asked = wharf::spawn_blocking(move || ask(address, 30));
+        let workers = asked.await.unwrap();
+        for worker in 0..3 {
+            let share = workers.iter().filter(|number| **number == worker).count();
+            assert!(
+                (9..=11).contains(&share),
+                "worker {worker} had {share} of 30"
+            );
+        }
+        server.abort();
+    });
+}
+
+#[test]
+fn sharded_listeners_share_a_port() {
+    on_each_backend(2, async || {
+        let serving = serve_sharded("127.0.0.1:0".parse().unwrap(), answer);
+        let serving = serving.await.unwrap();
+        let address = serving.local_addr();
+        let asked = wharf::spawn_blocking(move || ask(address, 64));
+        let workers = asked.await.unwrap();
+        assert!(workers.contains(&0) && workers.contains(&1), "{workers:?}");
+        let taken = serve_sharded(address, answer).await;
+        // The port is shared by those who say so: a second set of shards is as good.
+        drop(taken);
+        let plain = TcpListener::bind(address).await;
+        assert_eq!(plain.unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(serving);
+        io::Result::Ok(()).unwrap();
+    });
+}
