@@ -363,12 +363,12 @@ fn waits_and_deadlines_of_centuries_sleep(factory: &Factory) {
         let calls = queue.stats().system_calls;
         let notifier = queue.notifier();
         let (go, gone) = std::sync::mpsc::channel::<()>();
+        let begin = Instant::now();
         let later = std::thread::spawn(move || {
             let early = gone.recv_timeout(Duration::from_millis(10));
             notifier.notify();
             early
         });
-        let begin = Instant::now();
         let batch = queue.wait(timeout).expect("works");
         assert!(batch.notified() && batch.is_empty(), "{timeout:?}");
         assert!(begin.elapsed() >= Duration::from_millis(9), "{timeout:?}");
