@@ -17,6 +17,7 @@ super::cases!(
     "C7" full_disk_is_an_error,
     "C1" names_are_made_moved_listed_and_removed,
     "C12" path_with_a_zero_byte_is_invalid,
+    "C1" open_beneath_does_not_leave_the_directory,
     "C1" pipe_is_read_and_written,
     "C1" splice_moves_a_file_into_a_pipe,
     "C1" splice_waits_for_either_end_in_turn,
@@ -139,6 +140,63 @@ fn path_with_a_zero_byte_is_invalid(factory: &Factory) {
     let token = queue.submit(op::Open::new("a\0b")).expect("room");
     let error = finish(&queue, token).into_result().expect_err("no path");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+fn open_beneath_does_not_leave_the_directory(factory: &Factory) {
+    let queue = factory.queue();
+    let dir = Dir::new();
+    let at = |name: &str| dir.0.join(name);
+    std::fs::create_dir(at("root")).expect("made");
+    std::fs::create_dir(at("root/sub")).expect("made");
+    std::fs::write(at("secret"), "secret").expect("written");
+    std::fs::write(at("root/file"), "file").expect("written");
+    for (target, link) in [
+        ("../file", "root/sub/inside"),
+        ("../../secret", "root/sub/outside"),
+        ("..", "root/up"),
+        ("circle", "root/circle"),
+    ] {
+        let token = queue.submit(op::SymbolicLink::new(target, at(link)));
+        let linked = finish(&queue, token.expect("room")).into_result();
+        linked.expect("linked");
+    }
+    let token = queue.submit(op::SymbolicLink::new(at("root/file"), at("root/absolute")));
+    let linked = finish(&queue, token.expect("room")).into_result();
+    linked.expect("linked");
+    let root = open(&queue, op::Open::new(at("root")));
+    let try_open = |path: &str| {
+        let token = queue.submit(op::Open::new(path).beneath(&root));
+        finish(&queue, token.expect("room")).into_result()
+    };
+    for path in ["file", "sub/inside", "sub/../file", "."] {
+        try_open(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+    for path in [
+        "../secret",
+        "sub/outside",
+        "up",
+        "up/secret",
+        "/",
+        "absolute",
+        "sub/../..",
+    ] {
+        let error = try_open(path).expect_err(path);
+        assert_eq!(error.kind(), ErrorKind::CrossesDevices, "{path}");
+    }
+    assert_eq!(
+        try_open("nothing").expect_err("nothing").kind(),
+        ErrorKind::NotFound
+    );
+    try_open("circle").expect_err("leads nowhere");
+    let made = op::Open::new("new")
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .beneath(&root);
+    let made = open(&queue, made);
+    let token = queue.submit(op::Stat::handle(&made)).expect("room");
+    let metadata = finish(&queue, token).into_result().expect("known");
+    assert_eq!(metadata.mode & 0o777, 0o600);
 }
 
 /// A process that copies its input to its output, by pipes.

@@ -434,6 +434,7 @@ impl<S: Selector> Backend for Emulation<S> {
             | Op::Write { fd, .. }
             | Op::WriteVectored { fd, .. } => self.begin(ledger, record, fd, Direction::Write),
             Op::Open { .. }
+            | Op::OpenBeneath { .. }
             | Op::Stat { .. }
             | Op::Rename { .. }
             | Op::Remove { .. }

@@ -56,6 +56,14 @@ macro_rules! operation {
 pub struct Open {
     path: sys::Path,
     options: sys::OpenOptions,
+    beneath: Option<Beneath>,
+}
+
+/// The directory that an open may not leave, and what the kernel is told of that.
+#[derive(Debug)]
+struct Beneath {
+    dir: Handle,
+    how: sys::OpenHow,
 }
 
 impl Open {
@@ -64,7 +72,28 @@ impl Open {
         Open {
             path: sys::Path::new(path.as_ref()),
             options: sys::OpenOptions::default(),
+            beneath: None,
         }
+    }
+
+    /// Opens below the open directory `dir` and nowhere else: the path is taken from there, and
+    /// nothing that it leads through may leave it. The kernel checks this while it walks, so that
+    /// nobody can exchange a name in between.
+    ///
+    /// A path that is absolute, or that leaves by `..` or by a symbolic link, gives
+    /// [`CrossesDevices`](std::io::ErrorKind::CrossesDevices); a link to an absolute path counts as
+    /// leaving wherever it leads. [`WouldBlock`](std::io::ErrorKind::WouldBlock) means that names
+    /// were changed meanwhile, and that trying again makes sense. Where the system has no such
+    /// call, it gives [`Unsupported`](std::io::ErrorKind::Unsupported).
+    ///
+    /// Source: openat2(2) with `RESOLVE_BENEATH`, since Linux 5.6.
+    #[must_use]
+    pub fn beneath(mut self, dir: &Handle) -> Open {
+        self.beneath = Some(Beneath {
+            dir: dir.clone(),
+            how: sys::OpenHow::default(),
+        });
+        self
     }
 
     /// Opens for reading.
@@ -133,12 +162,18 @@ impl Open {
 }
 
 operation!(
-    Open,
-    Outcome<Handle>,
-    |this| Op::Open {
-        path: this.path.raw()?,
-        flags: this.options.flags()?,
-        mode: this.options.mode,
+    Open, Outcome<Handle>,
+    handles: |me| [me.beneath.as_ref().map(|beneath| &beneath.dir), None],
+    |this| {
+        let (path, flags) = (this.path.raw()?, this.options.flags()?);
+        let mode = this.options.mode;
+        match &mut this.beneath {
+            None => Op::Open { path, flags, mode },
+            Some(Beneath { dir, how }) => {
+                how.set(flags, mode);
+                Op::OpenBeneath { dir: dir.target(), path, how: &raw const *how }
+            }
+        }
     },
     |_me, done| done.outcome_attached()
 );

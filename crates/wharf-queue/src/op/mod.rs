@@ -246,6 +246,11 @@ pub(crate) enum Op {
         flags: i32,
         mode: u32,
     },
+    OpenBeneath {
+        dir: Target,
+        path: sys::RawPath,
+        how: *const sys::OpenHow,
+    },
     /// With a path, of that; without, of the handle.
     Stat {
         fd: Option<Target>,

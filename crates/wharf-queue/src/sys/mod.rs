@@ -10,7 +10,7 @@
 //! | `Address`, `SocketKind` | socket addresses and kinds of every family that the platform has |
 //! | `Scratch` | the message header of an operation in flight: buffers, address, result flags |
 //! | `datagram` | how a datagram and its sender lie in a pool's buffer |
-//! | `Path`, `RawPath`, `OpenOptions`, `StatBuf` | names, options and metadata of files |
+//! | `Path`, `RawPath`, `OpenOptions`, `OpenHow`, `StatBuf` | names, options and metadata of files |
 //! | `PidFd` | a child process as something to wait for |
 //! | `Control`, `Reply` | calls that do not wait |
 //! | `RawEntry` | an operation that wharf does not know |

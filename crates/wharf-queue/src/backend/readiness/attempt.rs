@@ -75,6 +75,7 @@ impl<S: Selector> Emulation<S> {
             | Op::Shutdown { .. }
             | Op::Close { .. }
             | Op::Open { .. }
+            | Op::OpenBeneath { .. }
             | Op::Stat { .. }
             | Op::Rename { .. }
             | Op::Remove { .. }

@@ -7,7 +7,7 @@ use io_uring::{opcode, types};
 
 use crate::op::{MessageFlags, Op};
 use crate::slot::Slot;
-use crate::sys::{self, MAX_TRANSFER, Scratch, StatBuf, call};
+use crate::sys::{self, MAX_TRANSFER, OpenHow, Scratch, StatBuf, call};
 
 /// Entries take 32 bits of length; what is longer comes out short, as with the system calls.
 fn cut(len: usize) -> u32 {
@@ -69,6 +69,7 @@ pub(super) fn entry<R>(record: &Slot, put: impl FnOnce(Entry) -> R) -> R {
         | Op::Poll { .. }
         | Op::ChildExit { .. } => put(on_socket(op)),
         Op::Open { .. }
+        | Op::OpenBeneath { .. }
         | Op::Stat { .. }
         | Op::Rename { .. }
         | Op::Remove { .. }
@@ -209,6 +210,9 @@ fn on_socket(op: &Op) -> Entry {
 fn by_name(op: &Op) -> Entry {
     let at = types::Fd(libc::AT_FDCWD);
     match *op {
+        Op::OpenBeneath { dir, path, how } => {
+            opcode::OpenAt2::new(types::Fd(dir.raw), path, OpenHow::raw(how).cast()).build()
+        }
         Op::Open { path, flags, mode } => opcode::OpenAt::new(at, path)
             .flags(flags)
             .mode(mode)

@@ -10,7 +10,9 @@ use std::io;
 use std::net::ToSocketAddrs;
 
 use super::signal::without_sigpipe;
-use super::{MAX_TRANSFER, RawError, RawHandle, Scratch, StatBuf, check, datagram, last_error};
+use super::{
+    MAX_TRANSFER, OpenHow, RawError, RawHandle, Scratch, StatBuf, check, datagram, last_error,
+};
 use crate::buf::RawBuf;
 use crate::op::{CopyJob, DirEntry, FileType, MessageFlags, Op, ReadDirJob, ResolveJob};
 
@@ -43,6 +45,7 @@ pub(crate) fn blocking(op: &Op) -> i64 {
             Ok(0)
         }
         Op::Open { .. }
+        | Op::OpenBeneath { .. }
         | Op::Stat { .. }
         | Op::Rename { .. }
         | Op::Remove { .. }
@@ -282,6 +285,12 @@ fn by_name(op: &Op) -> Result<i64, RawError> {
         Op::Open { path, flags, mode } => {
             // SAFETY: the path ends with a zero.
             retry(|| unsafe { libc::openat(at, path, flags, mode) }.into())
+        }
+        Op::OpenBeneath { dir, path, how } => {
+            let (dir, how) = (dir.raw, OpenHow::raw(how));
+            let (call, size) = (libc::SYS_openat2, size_of::<libc::open_how>());
+            // SAFETY: the path ends with a zero, and the operation lends the record for reading.
+            retry(|| unsafe { libc::syscall(call, dir, path, how, size) })
         }
         Op::Stat {
             fd,

@@ -1,7 +1,7 @@
 //! Names, options and metadata of files.
 
 #![expect(unsafe_code)]
-// UNSAFETY: `statx` is plain data that the kernel fills.
+// UNSAFETY: `statx` and `open_how` are plain data that the kernel fills and reads.
 
 use std::ffi::{CString, c_char};
 use std::fmt;
@@ -100,6 +100,37 @@ impl OpenOptions {
         let direct = if self.direct { libc::O_DIRECT } else { 0 };
         let custom = self.custom_flags & !libc::O_ACCMODE;
         Ok(access | creation | append | direct | custom | libc::O_CLOEXEC)
+    }
+}
+
+/// What openat2(2) is told: like [`OpenOptions`], and not to leave the directory.
+#[repr(transparent)]
+pub(crate) struct OpenHow(libc::open_how);
+
+impl Default for OpenHow {
+    fn default() -> OpenHow {
+        // SAFETY: all zeros is a valid `open_how`.
+        OpenHow(unsafe { MaybeUninit::zeroed().assume_init() })
+    }
+}
+
+impl OpenHow {
+    pub(crate) fn set(&mut self, flags: i32, mode: u32) {
+        let creates = flags & libc::O_CREAT != 0;
+        // openat2(2) refuses what openat(2) ignores: a mode without a file that is made.
+        self.0.mode = if creates { mode.into() } else { 0 };
+        self.0.flags = flags as u64;
+        self.0.resolve = libc::RESOLVE_BENEATH;
+    }
+
+    pub(crate) fn raw(this: *const OpenHow) -> *const libc::open_how {
+        this.cast()
+    }
+}
+
+impl fmt::Debug for OpenHow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenHow({:#o})", self.0.flags)
     }
 }
 

@@ -22,7 +22,7 @@ pub use address::{Address, UnixAddress};
 pub(crate) use address::{RawAddress, SocketKind};
 pub(crate) use control::{Control, Reply};
 pub use entry::RawEntry;
-pub(crate) use file::{OpenOptions, Path, RawPath, StatBuf};
+pub(crate) use file::{OpenHow, OpenOptions, Path, RawPath, StatBuf};
 pub(crate) use process::PidFd;
 pub(crate) use scratch::Scratch;
 
