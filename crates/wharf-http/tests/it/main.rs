@@ -1,0 +1,4 @@
+//! The HTTP crate as its users see it.
+
+mod files;
+mod fixture;
