@@ -111,7 +111,7 @@ impl Files {
         self
     }
 
-    /// This as a service of hyper's.
+    /// This service for [`Server::serve`](crate::Server::serve).
     #[must_use]
     pub fn service<B: 'static>(
         &self,

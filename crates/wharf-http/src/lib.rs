@@ -10,7 +10,9 @@ mod os;
 mod page;
 mod plan;
 mod range;
+mod server;
 mod target;
 
 pub use body::FileBody;
 pub use files::Files;
+pub use server::{Access, Asked, BodyTooLarge, Limits, RequestBody, Server, Stats, Stop, Totals};
