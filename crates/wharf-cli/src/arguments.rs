@@ -21,6 +21,7 @@ const HELP: &str = "\
 Begin here:
   wharf tour            see the five steps of a completion queue with real I/O
   wharf doctor          see which backend this machine gets, and why
+  wharf serve           serve this directory to a browser
 
 WHARF_BACKEND=io_uring or WHARF_BACKEND=epoll chooses the backend of any program that uses wharf.
 
@@ -46,6 +47,26 @@ pub(crate) enum Command {
         svg: Option<PathBuf>,
         #[command(flatten)]
         backend: Chosen,
+    },
+    /// Serve the files of a directory by HTTP, until Ctrl-C.
+    #[command(after_help = SERVE)]
+    Serve {
+        /// The directory to serve.
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        #[command(flatten)]
+        listen: Listen,
+        #[command(flatten)]
+        backend: Chosen,
+        /// Threads that serve; 0 takes one for each processor.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        workers: usize,
+        /// Serve and list names that begin with a dot, too.
+        #[arg(long)]
+        hidden: bool,
+        /// Follow symbolic links that lead out of the directory, too.
+        #[arg(long)]
+        links_out: bool,
     },
     /// Serve TCP echo straight on the queue, until Ctrl-C.
     #[command(after_help = ECHO)]
@@ -85,6 +106,19 @@ Examples:
 
 The digest is SHA-256: it is the one that `sha256sum FILE` prints. Colours are for terminals only;
 NO_COLOR=1 turns them off.";
+
+const SERVE: &str = "\
+Examples:
+  wharf serve                        this directory, on a free port, which the first line names
+  wharf serve public --listen 0.0.0.0:8080
+  curl -r 0-99 http://127.0.0.1:8080/file          the first hundred bytes
+
+HTTP/1.1, and HTTP/2 for clients that begin with it; conditional requests, ranges, HEAD. A directory
+is answered with its index.html, or else with a page that lists it. Paths that lead out of the
+directory are refused, and so are symbolic links that do. Each request gives a line.
+
+Ctrl-C (SIGINT) or SIGTERM stops it: what is under way is finished, for ten seconds at most, and it
+prints what it has done. A second one ends it at once.";
 
 const ECHO: &str = "\
 Examples:
@@ -152,6 +186,11 @@ impl Chosen {
         }
     }
 
+    /// The kind that was named, if one was.
+    pub(crate) fn kind(&self) -> Option<BackendKind> {
+        self.backend.0
+    }
+
     /// Whether the environment decides on the backend.
     fn asks_environment(&self) -> bool {
         self.backend.0.is_none()
@@ -165,6 +204,7 @@ impl Command {
         let asks = match self {
             Command::Doctor { .. } => true,
             Command::Tour { backend, .. }
+            | Command::Serve { backend, .. }
             | Command::Echo { backend, .. }
             | Command::Delay { backend, .. } => backend.asks_environment(),
         };

@@ -7,6 +7,7 @@ mod arguments;
 mod delay;
 mod doctor;
 mod echo;
+mod serve;
 mod serving;
 mod tour;
 
@@ -31,6 +32,21 @@ fn main() -> ExitCode {
         Command::Tour { file, svg, backend } => backend
             .queue()
             .and_then(|queue| tour::run(&queue, file.as_deref(), svg.as_deref())),
+        Command::Serve {
+            dir,
+            listen,
+            backend,
+            workers,
+            hidden,
+            links_out,
+        } => serve::run(&serve::Options {
+            dir,
+            listen: listen.listen,
+            backend: backend.kind(),
+            workers: *workers,
+            hidden: *hidden,
+            links_out: *links_out,
+        }),
         Command::Delay { listen, backend } => backend
             .queue()
             .and_then(|queue| delay::run(&queue, listen.listen)),

@@ -14,7 +14,12 @@ const INTERRUPTED: i32 = 128 + SIGINT;
 
 /// Listens; an error names what would mend it.
 pub(crate) fn listen(queue: &Queue, address: SocketAddr) -> io::Result<Handle> {
-    queue.listen(address).map_err(|error| {
+    queue.listen(address).map_err(cannot_listen(address))
+}
+
+/// Says of a failure to listen what would mend it.
+pub(crate) fn cannot_listen(address: SocketAddr) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| {
         let why = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 "the port is in use; choose another, or port 0 for a free one"
@@ -33,20 +38,25 @@ pub(crate) fn listen(queue: &Queue, address: SocketAddr) -> io::Result<Handle> {
             }
         };
         io::Error::new(error.kind(), format!("cannot listen on {address}: {why}"))
-    })
+    }
 }
 
 /// Lets SIGINT and SIGTERM notify the queue, so that its owner can end in order. A second signal
 /// ends the program at once.
 pub(crate) fn stop_on_signal(queue: &Queue) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let notifier = queue.notifier();
+    on_signal(move || notifier.notify())
+}
+
+/// Lets SIGINT and SIGTERM ask for an end. A second signal ends the program at once.
+pub(crate) fn on_signal(ask: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             let mut signals = signals.forever();
             if signals.next().is_some() {
-                notifier.notify();
+                ask();
             }
             if signals.next().is_some() {
                 std::process::exit(INTERRUPTED);
