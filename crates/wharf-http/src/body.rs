@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::disk::File;
+use crate::lookup::SeenFile;
 use crate::plan::{Content, Piece};
 
 /// How much is read at once.
@@ -31,7 +31,7 @@ pub struct FileBody {
     /// What comes first, read already.
     ready: Option<Bytes>,
     pieces: VecDeque<Piece>,
-    file: Option<Rc<File>>,
+    file: Option<Rc<SeenFile>>,
     reading: Option<Reading>,
     left_bytes: u64,
 }
@@ -45,7 +45,7 @@ impl fmt::Debug for FileBody {
 }
 
 impl FileBody {
-    pub(crate) fn new(content: Content, file: Option<File>) -> FileBody {
+    pub(crate) fn new(content: Content, file: Option<Rc<SeenFile>>) -> FileBody {
         let pieces: VecDeque<Piece> = match content {
             Content::Empty => VecDeque::new(),
             Content::Bytes(bytes) => VecDeque::from([Piece::Bytes(bytes)]),
@@ -56,7 +56,7 @@ impl FileBody {
         FileBody {
             ready: None,
             pieces,
-            file: file.map(Rc::new),
+            file,
             reading: None,
             left_bytes,
         }
@@ -79,7 +79,7 @@ impl FileBody {
         let file = Rc::clone(self.file.as_ref()?);
         let part = range.start..range.end.min(range.start.saturating_add(CHUNK_BYTES));
         // What is read may be less, and then the rest is asked for again; see `took`.
-        Some(Box::pin(async move { file.read(part).await }))
+        Some(Box::pin(async move { file.file.read(part).await }))
     }
 
     /// Takes what was read of the part in front out of what is left to read.

@@ -29,7 +29,12 @@ pub(crate) struct Root {
 /// What a path leads to.
 #[derive(Debug)]
 pub(crate) enum Found {
-    File(File, Facts),
+    File {
+        file: File,
+        facts: Facts,
+        /// All of its bytes, if they were wanted.
+        whole: Option<Bytes>,
+    },
     Dir,
     /// A device, a pipe, a socket.
     Other,
@@ -67,16 +72,17 @@ impl Root {
         }
     }
 
-    /// Finds what a path below the root leads to, and opens it if it is a file.
+    /// Finds what a path below the root leads to, and opens it if it is a file. One of at most
+    /// `whole_bytes` is read as well.
     ///
     /// # Errors
     /// `PermissionDenied` also for what is found outside of the root.
-    pub(crate) async fn find(&self, below: &Path) -> io::Result<Found> {
+    pub(crate) async fn find(&self, below: &Path, whole_bytes: u64) -> io::Result<Found> {
         let (root, path) = (self.clone(), self.path.join(below));
-        blocking(move || root.find_now(&path)).await
+        blocking(move || root.find_now(&path, whole_bytes)).await
     }
 
-    fn find_now(&self, path: &Path) -> io::Result<Found> {
+    fn find_now(&self, path: &Path, whole_bytes: u64) -> io::Result<Found> {
         let file = match os::open_to_look(path) {
             Ok(file) => file,
             // A directory that may be entered and not read, or a system that opens no directories.
@@ -104,7 +110,18 @@ impl Root {
             len: metadata.len(),
             modified: metadata.modified()?,
         };
-        Ok(Found::File(File(Arc::new(file)), facts))
+        // A file that has shrunk meanwhile is left to the body, which says so.
+        let whole = match facts.len {
+            1.. if facts.len <= whole_bytes => read_now(&file, 0..facts.len)
+                .ok()
+                .filter(|bytes| bytes.len() as u64 == facts.len),
+            _ => None,
+        };
+        Ok(Found::File {
+            file: File(Arc::new(file)),
+            facts,
+            whole,
+        })
     }
 
     /// Makes sure that what was opened lies below the root.
@@ -176,18 +193,19 @@ impl File {
     /// `UnexpectedEof` if the file ends before the part begins, and what reading gives.
     pub(crate) async fn read(&self, part: Range<u64>) -> io::Result<Bytes> {
         let file = Arc::clone(&self.0);
-        blocking(move || {
-            let len = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
-            let mut buf = vec![0; len];
-            let read_len = os::read_at(&file, &mut buf, part.start)?;
-            if read_len == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            buf.truncate(read_len);
-            Ok(Bytes::from(buf))
-        })
-        .await
+        blocking(move || read_now(&file, part)).await
     }
+}
+
+fn read_now(file: &fs::File, part: Range<u64>) -> io::Result<Bytes> {
+    let len = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+    let mut buf = vec![0; len];
+    let read_len = os::read_at(file, &mut buf, part.start)?;
+    if read_len == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    buf.truncate(read_len);
+    Ok(Bytes::from(buf))
 }
 
 async fn blocking<T: Send + 'static>(

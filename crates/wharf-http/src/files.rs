@@ -8,15 +8,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use http::header::HeaderValue;
-use http::{Request, Response, StatusCode};
+use http::header::{HeaderValue, IF_NONE_MATCH};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
 use hyper::service::Service;
 
 use crate::body::FileBody;
-use crate::disk::{File, Found, Root};
+use crate::disk::Root;
 use crate::index;
-use crate::os;
-use crate::plan::{self, Content, Facts, Manner};
+use crate::lookup::{Lookups, Seen, SeenFile, status_of};
+use crate::plan::{self, Content, Manner};
 use crate::target::{Refusal, Rules, Target};
 
 /// The file that stands for its directory.
@@ -49,6 +50,7 @@ pub struct Files {
 #[derive(Clone, Debug)]
 struct Shared {
     root: Rc<Root>,
+    lookups: Lookups,
     rules: Rules,
     manner: Manner,
     list: bool,
@@ -63,6 +65,7 @@ impl Files {
         let root = Root::open(dir.as_ref()).await?;
         let shared = Shared {
             root: Rc::new(root),
+            lookups: Lookups::default(),
             rules: Rules::new(false),
             manner: Manner {
                 cache_control: Some(HeaderValue::from_static("no-cache")),
@@ -92,6 +95,8 @@ impl Files {
     pub fn links_out(mut self, yes: bool) -> Files {
         let shared = Rc::make_mut(&mut self.shared);
         shared.root = Rc::new(shared.root.links_out(yes));
+        // The looks of others go by their own rule.
+        shared.lookups = Lookups::default();
         self
     }
 
@@ -132,95 +137,84 @@ impl Files {
     }
 
     /// Answers one request. Errors of the file system are answers too.
-    pub async fn answer(&self, head: &http::request::Parts) -> Response<FileBody> {
-        let method = &head.method;
-        let planned = match self.plan(head).await {
-            Ok(planned) => planned,
-            Err(status) => (plan::error(method, status), None),
-        };
-        let (response, file) = planned;
-        let (head, content) = response.into_parts();
+    pub async fn answer(&self, head: &Parts) -> Response<FileBody> {
+        let planned = self.plan(head).await;
+        let (response, file) =
+            planned.unwrap_or_else(|status| (plan::error(&head.method, status), None));
+        let (parts, content) = response.into_parts();
         let mut body = FileBody::new(content, file);
         if let Err(error) = body.prime().await {
-            let answer = plan::error(method, status_of(&error));
+            let answer = plan::error(&head.method, status_of(&error));
             return answer.map(|content| FileBody::new(content, None));
         }
-        Response::from_parts(head, body)
+        Response::from_parts(parts, body)
     }
 
-    async fn plan(
-        &self,
-        head: &http::request::Parts,
-    ) -> Result<(Response<Content>, Option<File>), StatusCode> {
+    async fn plan(&self, head: &Parts) -> Result<Planned, StatusCode> {
         if let Some(answer) = plan::without_file(&head.method) {
             return Ok((answer, None));
         }
-        let target =
-            Target::parse(head.uri.path(), self.shared.rules).map_err(|refusal| match refusal {
-                Refusal::Malformed => StatusCode::BAD_REQUEST,
-                Refusal::Nothing => StatusCode::NOT_FOUND,
-            })?;
+        let target = Target::parse(head.uri.path(), self.shared.rules);
+        let target = target.map_err(|refusal| match refusal {
+            Refusal::Malformed => StatusCode::BAD_REQUEST,
+            Refusal::Nothing => StatusCode::NOT_FOUND,
+        })?;
         let path = target.path();
-        let root = &self.shared.root;
-        match root.find(&path).await.map_err(|error| status_of(&error))? {
+        match self.find(head, &path).await? {
             // A file is not reached through an address that ends in a slash.
-            Found::File(..) if target.wants_dir() => Err(StatusCode::NOT_FOUND),
-            Found::File(file, facts) => Ok(self.file(head, &path, file, facts)),
-            Found::Dir if !target.wants_dir() => {
+            Seen::File(_) if target.wants_dir() => Err(StatusCode::NOT_FOUND),
+            Seen::File(file) => Ok(self.file(head, &file)),
+            Seen::Dir if !target.wants_dir() => {
                 let answer = plan::redirect(&head.method, &target.dir_url(), head.uri.query());
                 Ok((answer, None))
             }
-            Found::Dir => self.dir(head, &target, path).await,
-            Found::Other => Err(StatusCode::FORBIDDEN),
+            Seen::Dir => self.dir(head, &target, path).await,
+            Seen::Other => Err(StatusCode::FORBIDDEN),
         }
     }
 
-    fn file(
-        &self,
-        head: &http::request::Parts,
-        path: &Path,
-        file: File,
-        facts: Facts,
-    ) -> (Response<Content>, Option<File>) {
-        let answer = plan::file(
-            &head.method,
-            &head.headers,
-            path,
-            &facts,
-            &self.shared.manner,
-        );
-        (answer, Some(file))
+    async fn find(&self, head: &Parts, path: &Path) -> Result<Seen, StatusCode> {
+        // Those who have a condition have the bytes, most often.
+        let is_plain = head.method == Method::GET && !head.headers.contains_key(IF_NONE_MATCH);
+        let Shared { root, lookups, .. } = &*self.shared;
+        lookups.find(root, path, is_plain).await
+    }
+
+    fn file(&self, head: &Parts, seen: &Rc<SeenFile>) -> Planned {
+        let manner = &self.shared.manner;
+        let mut answer = plan::file(&head.method, &head.headers, &seen.prepared, manner);
+        if let (Content::File(range), Some(whole)) = (answer.body(), &seen.whole) {
+            // The range lies within the length, and that is within what memory can hold.
+            let range = range.start as usize..range.end as usize;
+            *answer.body_mut() = Content::Bytes(whole.slice(range));
+        }
+        (answer, Some(Rc::clone(seen)))
     }
 
     async fn dir(
         &self,
-        head: &http::request::Parts,
+        head: &Parts,
         target: &Target,
         path: PathBuf,
-    ) -> Result<(Response<Content>, Option<File>), StatusCode> {
+    ) -> Result<Planned, StatusCode> {
         let Shared {
             root,
             rules,
             manner,
             list,
+            ..
         } = &*self.shared;
-        let index = path.join(INDEX);
-        match root.find(&index).await {
-            Ok(Found::File(file, facts)) => return Ok(self.file(head, &index, file, facts)),
+        match self.find(head, &path.join(INDEX)).await {
+            Ok(Seen::File(file)) => return Ok(self.file(head, &file)),
             // Whatever else has that name does not stand for the directory.
-            Ok(Found::Dir | Found::Other) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(status_of(&error)),
+            Ok(Seen::Dir | Seen::Other) | Err(StatusCode::NOT_FOUND) => {}
+            Err(status) => return Err(status),
         }
         if !list {
             return Err(StatusCode::NOT_FOUND);
         }
-        let listed = root
-            .list(&path, {
-                let rules = *rules;
-                move |name| rules.allow(name)
-            })
-            .await;
+        let rules = *rules;
+        let listed = root.list(&path, move |name| rules.allow(name)).await;
         let (mut entries, left_out) = listed.map_err(|error| status_of(&error))?;
         index::sort(&mut entries);
         let html = index::render(target, &entries, left_out);
@@ -228,19 +222,8 @@ impl Files {
     }
 }
 
-/// What an error of the file system is to a client.
-fn status_of(error: &io::Error) -> StatusCode {
-    use io::ErrorKind as Kind;
-    match error.kind() {
-        // Names that are too long, or lead through a file, or in a circle, name nothing.
-        Kind::NotFound | Kind::NotADirectory | Kind::InvalidInput => StatusCode::NOT_FOUND,
-        Kind::PermissionDenied => StatusCode::FORBIDDEN,
-        _ if os::is_no_name(error) => StatusCode::NOT_FOUND,
-        _ if os::is_no_file(error) => StatusCode::FORBIDDEN,
-        _ if os::is_want(error) => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
+/// What to answer, and the file that its body is about.
+type Planned = (Response<Content>, Option<Rc<SeenFile>>);
 
 /// A function as a service that can be cloned.
 #[derive(Clone)]

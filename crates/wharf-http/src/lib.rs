@@ -6,6 +6,7 @@ mod content_type;
 mod disk;
 mod files;
 mod index;
+mod lookup;
 mod os;
 mod page;
 mod plan;

@@ -28,6 +28,28 @@ pub(crate) struct Facts {
     pub(crate) modified: SystemTime,
 }
 
+/// What is said of a file in every answer about it, made once.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    pub(crate) len: u64,
+    validators: Validators,
+    last_modified: Option<HeaderValue>,
+    content_type: HeaderValue,
+}
+
+impl Prepared {
+    /// For the file that `path` names and `facts` describe.
+    pub(crate) fn new(path: &Path, facts: &Facts) -> Prepared {
+        let validators = Validators::new(facts.device, facts.inode, facts.len, facts.modified);
+        Prepared {
+            len: facts.len,
+            last_modified: validators.last_modified(),
+            validators,
+            content_type: content_type::of(path),
+        }
+    }
+}
+
 /// The body of an answer: bytes that are here, and parts of the file that it is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Content {
@@ -131,21 +153,17 @@ impl Manner {
     }
 }
 
-/// The answer to a GET or HEAD of the file that `path` names and `facts` describe.
+/// The answer to a GET or HEAD of a file.
 pub(crate) fn file(
     method: &Method,
     headers: &HeaderMap,
-    path: &Path,
-    facts: &Facts,
+    prepared: &Prepared,
     manner: &Manner,
 ) -> Response<Content> {
-    let Facts {
-        device,
-        inode,
-        len,
-        modified,
-    } = *facts;
-    let validators = Validators::new(device, inode, len, modified);
+    let Prepared {
+        len, validators, ..
+    } = prepared;
+    let len = *len;
     let verdict = validators.weigh(headers);
     if verdict == Verdict::Failed {
         return error(method, StatusCode::PRECONDITION_FAILED);
@@ -154,8 +172,8 @@ pub(crate) fn file(
     let out = answer.headers_mut();
     manner.put(out);
     out.insert(ETAG, validators.etag().clone());
-    if let Some(value) = validators.last_modified() {
-        out.insert(LAST_MODIFIED, value);
+    if let Some(value) = &prepared.last_modified {
+        out.insert(LAST_MODIFIED, value.clone());
     }
     if verdict == Verdict::NotModified {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
@@ -163,7 +181,7 @@ pub(crate) fn file(
     }
     out.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     out.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
-    let content_type = content_type::of(path);
+    let content_type = prepared.content_type.clone();
     // Ranges are defined for GET alone (RFC 9110, section 14.2).
     let selection = match headers.get(RANGE) {
         Some(range) if *method == Method::GET && headers.get_all(RANGE).iter().count() == 1 => {
@@ -194,7 +212,7 @@ pub(crate) fn file(
             if let [part] = parts.as_slice() {
                 single_part(&mut answer, part, content_type, len);
             } else {
-                several_parts(&mut answer, &parts, &content_type, len, &validators);
+                several_parts(&mut answer, &parts, &content_type, len, validators);
             }
         }
     }
@@ -283,7 +301,9 @@ fn boundary(validators: &Validators, parts: &[Range<u64>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Content, Facts, Manner, Piece, error, file, listing, redirect, without_file};
+    use super::{
+        Content, Facts, Manner, Piece, Prepared, error, file, listing, redirect, without_file,
+    };
     use bytes::Bytes;
     use http::header::{HeaderMap, HeaderName, HeaderValue};
     use http::{Method, Response, StatusCode};
@@ -312,8 +332,7 @@ mod tests {
         file(
             method,
             &headers,
-            Path::new("a/b.txt"),
-            &facts(len),
+            &Prepared::new(Path::new("a/b.txt"), &facts(len)),
             &Manner::default(),
         )
     }
@@ -495,11 +514,11 @@ mod tests {
         let manner = Manner {
             cache_control: Some(HeaderValue::from_static("no-cache")),
         };
-        let path = Path::new("a");
+        let prepared = Prepared::new(Path::new("a"), &facts(5));
         for (name, status) in [("x-none", 200), ("if-none-match", 304)] {
             let mut headers = HeaderMap::new();
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("*"));
-            let answer = file(&Method::GET, &headers, path, &facts(5), &manner);
+            let answer = file(&Method::GET, &headers, &prepared, &manner);
             assert_eq!(answer.status(), status);
             assert_eq!(header(&answer, "cache-control"), "no-cache");
         }
