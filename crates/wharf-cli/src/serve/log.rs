@@ -6,9 +6,12 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use wharf_http::Access;
+
+/// How long lines are gathered, so that a busy server does not wake the writer for each.
+const GATHERING: Duration = Duration::from_millis(5);
 
 /// What waits to be written at most. Lines beyond it are counted instead.
 const WAITING_BYTES: usize = 4 << 20;
@@ -96,6 +99,11 @@ fn write(shared: &Shared, mut out: impl Write) {
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+        if !state.is_over {
+            // It wakes up earlier when the end comes, or by accident, and neither does harm.
+            let waited = shared.changed.wait_timeout(state, GATHERING);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         std::mem::swap(&mut taken, &mut state.waiting);
         let lost_lines = std::mem::take(&mut state.lost_lines);

@@ -24,12 +24,12 @@ impl Clock {
         Instant::now().duration_since(self.start)
     }
 
-    pub(crate) fn now_ms(&self) -> u64 {
-        Clock::ms(self.now())
-    }
-
     pub(crate) fn ms(time: Duration) -> u64 {
         u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn ns(time: Duration) -> u64 {
+        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn sleep_until(&self, at_ms: u64) -> Sleep {

@@ -42,9 +42,12 @@ where
     let version = {
         let mut version = pin!(stream.version());
         // There is nothing under way that a stop would have to spare.
-        let outcome = poll_fn(|cx| match version.as_mut().poll(cx) {
-            Poll::Ready(version) => Poll::Ready(version.map_err(|_| ())),
-            Poll::Pending => watch.poll(cx).map(|_| Err(())),
+        let outcome = poll_fn(|cx| {
+            connection.runs(cx);
+            match version.as_mut().poll(cx) {
+                Poll::Ready(version) => Poll::Ready(version.map_err(|_| ())),
+                Poll::Pending => watch.poll(cx).map(|_| Err(())),
+            }
         });
         outcome.await
     };
@@ -116,6 +119,7 @@ where
     C: Future<Output = Result<(), hyper::Error>>,
 {
     poll_fn(|cx| {
+        watch.connection.runs(cx);
         loop {
             if let Poll::Ready(outcome) = served.as_mut().poll(cx) {
                 return Poll::Ready(outcome);
@@ -177,6 +181,7 @@ impl Watch {
                 Poll::Pending => break,
             }
         }
+        self.connection.patience.look(self.connection.now_ms());
         loop {
             let Some((at_ms, wait)) = self
                 .connection
@@ -185,7 +190,7 @@ impl Watch {
             else {
                 return Poll::Pending;
             };
-            if at_ms <= self.connection.clock.now_ms() {
+            if at_ms <= self.connection.now_ms() {
                 if wait != Wait::Linger && wait != Wait::Idle {
                     self.connection.stats.timed_out();
                 }
@@ -196,7 +201,7 @@ impl Watch {
                     Poll::Ready(()) => self.sleep = None,
                     Poll::Pending => return Poll::Pending,
                 },
-                sleep => *sleep = Some((at_ms, self.connection.clock.sleep_until(at_ms))),
+                sleep => *sleep = Some((at_ms, self.connection.sleep_until(at_ms))),
             }
         }
     }

@@ -11,10 +11,11 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use atomic_waker::AtomicWaker;
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
@@ -23,7 +24,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use pin_project_lite::pin_project;
 
-use super::clock::Clock;
+use super::clock::{Clock, Sleep};
 use super::patience::Patience;
 use super::stats::{Access, Asked, Stats};
 use super::{Limits, Log};
@@ -36,9 +37,14 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     pub(crate) limits: Limits,
     pub(crate) patience: Patience,
-    pub(crate) clock: Clock,
+    clock: Clock,
+    /// The time when this connection's task last began to run, in nanoseconds of the clock. What
+    /// happens in one run happens at one time: the clock is asked once, not at each step.
+    now_ns: AtomicU64,
     pub(crate) stats: Arc<Stats>,
     pub(crate) log: Option<Log>,
+    /// The task of the connection, with the watch in it.
+    task: AtomicWaker,
     /// Whether part of a request's body was left where it is.
     left_unread: AtomicBool,
 }
@@ -54,28 +60,54 @@ impl Connection {
         Connection {
             peer,
             limits,
-            patience: Patience::new(clock.now_ms()),
+            patience: Patience::new(Clock::ms(clock.now())),
+            now_ns: AtomicU64::new(Clock::ns(clock.now())),
             clock,
             stats,
             log,
+            task: AtomicWaker::new(),
             left_unread: AtomicBool::new(false),
         }
     }
 
+    /// The connection's task begins to run.
+    pub(crate) fn runs(&self, cx: &Context<'_>) {
+        self.task.register(cx.waker());
+        self.tick();
+    }
+
+    /// Asks the clock.
+    fn tick(&self) {
+        self.now_ns.store(Clock::ns(self.clock.now()), Relaxed);
+    }
+
+    /// What it last said.
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.now_ns.load(Relaxed))
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        Clock::ms(self.now())
+    }
+
+    pub(crate) fn sleep_until(&self, at_ms: u64) -> Sleep {
+        self.clock.sleep_until(at_ms)
+    }
+
     pub(crate) fn was_read(&self) {
-        self.patience.was_read(self.clock.now_ms());
+        self.patience.was_read(self.now_ms());
     }
 
     pub(crate) fn write_waits(&self) {
-        self.patience.write_waits(self.clock.now_ms());
+        self.patience.write_waits(self.now_ms());
     }
 
     pub(crate) fn write_moves(&self) {
-        self.patience.write_moves(self.clock.now_ms());
+        self.patience.write_moves(self.now_ms());
     }
 
     pub(crate) fn lingers(&self) {
-        self.patience.lingers(self.clock.now_ms());
+        self.patience.lingers(self.now_ms());
     }
 
     /// Whether the client may be sending something that nobody is going to read.
@@ -110,25 +142,25 @@ struct Exchange {
     uri: Uri,
     version: Version,
     began: Duration,
-    /// When the clock was last asked: a drop may not ask it.
-    seen: Duration,
     status: Option<StatusCode>,
     bytes: u64,
     is_complete: bool,
 }
 
 impl Exchange {
-    /// Asks the clock.
-    fn look_ms(&mut self) -> u64 {
-        self.seen = self.connection.clock.now();
-        Clock::ms(self.seen)
+    /// The streams of HTTP/2 have tasks of their own, which the connection's does not run in.
+    fn tick(&self) {
+        if self.version >= Version::HTTP_2 {
+            self.connection.tick();
+        }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         let connection = &self.connection;
-        connection.patience.exchange_ended(Clock::ms(self.seen));
+        // The clock may not be asked in a drop, which can come after its worker.
+        connection.patience.exchange_ended(connection.now_ms());
         connection.stats.exchange(self.status, self.bytes);
         connection.tell(&Access {
             peer: connection.peer,
@@ -140,7 +172,7 @@ impl Drop for Exchange {
             status: self.status,
             bytes: self.bytes,
             is_complete: self.is_complete,
-            took: self.seen.saturating_sub(self.began),
+            took: connection.now().saturating_sub(self.began),
         });
     }
 }
@@ -173,14 +205,13 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let connection = &self.connection;
         connection.patience.exchange_began();
-        let began = connection.clock.now();
+        let began = connection.now();
         let exchange = Exchange {
             connection: Arc::clone(connection),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
             began,
-            seen: began,
             status: None,
             bytes: 0,
             is_complete: false,
@@ -244,6 +275,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (exchange, result) = match self.as_mut().project() {
             AnswerProj::Served { future, exchange } => {
+                exchange.iter().for_each(Exchange::tick);
                 let poll = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
                 let result = match poll {
                     Ok(poll) => ready!(poll).map_err(drop),
@@ -332,8 +364,10 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
-            let clock = &this.connection.clock;
-            this.connection.patience.body_waits(clock.now_ms());
+            if this.connection.patience.body_waits() {
+                // The watch has to learn of it, and with HTTP/2 it may run in another task.
+                this.connection.task.wake();
+            }
             return Poll::Pending;
         };
         this.connection.patience.body_moves();
@@ -407,8 +441,8 @@ fn close(exchange: &Exchange, is_starved: &mut bool, is_open: &mut bool) {
 impl<B: Body> ResponseBody<B> {
     fn new(inner: Inner<B>, mut exchange: Exchange, status: StatusCode) -> ResponseBody<B> {
         exchange.status = Some(status);
-        let now_ms = exchange.look_ms();
-        exchange.connection.patience.response_opens(now_ms);
+        let connection = &exchange.connection;
+        connection.patience.response_opens(connection.now_ms());
         ResponseBody {
             inner,
             exchange,
@@ -499,6 +533,7 @@ where
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(Piece::Own(bytes)))));
             }
         };
+        exchange.tick();
         let patience = &exchange.connection.patience;
         let poll = catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx)));
         let is_starved = matches!(poll, Ok(Poll::Pending));
@@ -513,8 +548,7 @@ where
                 return Poll::Ready(Some(Err(Box::new(BodyPanicked))));
             }
         };
-        let now_ms = exchange.look_ms();
-        exchange.connection.patience.response_moves(now_ms);
+        patience.response_moves(exchange.connection.now_ms());
         match &frame {
             Some(Ok(frame)) => {
                 exchange.bytes += frame.data_ref().map_or(0, Buf::remaining) as u64;

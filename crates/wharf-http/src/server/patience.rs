@@ -17,6 +17,7 @@
 //! A handler that computes, or a body that is itself waiting for its source, is not slow here.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::Limits;
 
@@ -51,8 +52,11 @@ pub(crate) struct Patience {
     linger_since: AtomicU64,
 }
 
+/// A wait that has begun since somebody looked.
+const UNSEEN: u64 = u64::MAX;
+
 fn stamp(now_ms: u64) -> u64 {
-    now_ms.saturating_add(1)
+    now_ms.saturating_add(1).min(UNSEEN - 1)
 }
 
 /// Starts a wait that is not under way already.
@@ -110,9 +114,22 @@ impl Patience {
         self.is_idle() && self.head_since.load(Relaxed) != 0
     }
 
-    /// A handler waits for its request's body.
-    pub(crate) fn body_waits(&self, now_ms: u64) {
-        start(&self.body_since, now_ms);
+    /// A handler waits for its request's body, from the next [`look`](Patience::look) on: it may
+    /// do so anywhere, where no clock is. Whether it has only begun to.
+    pub(crate) fn body_waits(&self) -> bool {
+        let begun = self
+            .body_since
+            .compare_exchange(0, UNSEEN, Relaxed, Relaxed);
+        begun.is_ok()
+    }
+
+    /// Notes the time for those who could not.
+    pub(crate) fn look(&self, now_ms: u64) {
+        let now = stamp(now_ms);
+        // Nothing else is done if it was seen already, or is over.
+        let _ = self
+            .body_since
+            .compare_exchange(UNSEEN, now, Relaxed, Relaxed);
     }
 
     /// A piece of it came, or its end.
@@ -166,9 +183,9 @@ impl Patience {
 
     /// When the first of the present waits has lasted too long, and which it is.
     pub(crate) fn deadline_ms(&self, limits: &Limits) -> Option<(u64, Wait)> {
-        let until = |since: u64, limit: std::time::Duration, wait: Wait| {
+        let until = |since: u64, limit: Duration, wait: Wait| {
             let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            (since > 0).then(|| ((since - 1).saturating_add(limit_ms), wait))
+            (since > 0 && since != UNSEEN).then(|| ((since - 1).saturating_add(limit_ms), wait))
         };
         let head_since = match self.is_http2.load(Relaxed) {
             true => 0,
@@ -257,11 +274,15 @@ mod tests {
     fn body_is_timed_from_piece_to_piece() {
         let patience = Patience::new(0);
         patience.exchange_began();
-        patience.body_waits(10);
-        patience.body_waits(50);
+        assert!(patience.body_waits());
+        assert_eq!(deadline(&patience), None);
+        patience.look(10);
+        assert!(!patience.body_waits());
+        patience.look(50);
         assert_eq!(deadline(&patience), Some((210, Wait::Body)));
         patience.body_moves();
-        patience.body_waits(60);
+        patience.body_waits();
+        patience.look(60);
         assert_eq!(deadline(&patience), Some((260, Wait::Body)));
         patience.exchange_ended(70);
         assert_eq!(deadline(&patience), Some((1070, Wait::Idle)));

@@ -601,3 +601,42 @@ where
         drop(wharf::spawn(future));
     }
 }
+
+#[test]
+fn slow_body_is_closed_with_http2_too() {
+    for kind in backends() {
+        let limits = Limits {
+            body: SHORT,
+            ..Limits::default()
+        };
+        let served = measuring(kind, limits);
+        let address = served.address;
+        let runtime = wharf::Runtime::builder().backend(kind).build().unwrap();
+        runtime.block_on(async {
+            let stream = wharf::net::TcpStream::connect(address).await.unwrap();
+            let (mut sender, connection) = http2::handshake(Local, stream).await.unwrap();
+            let connection = wharf::spawn(connection);
+            let request = Request::post("http://test/").body(Never).unwrap();
+            let answer =
+                wharf::time::timeout(Duration::from_secs(10), sender.send_request(request));
+            answer.await.expect("the server ends it").unwrap_err();
+            drop(connection.await);
+        });
+        assert_eq!(served.totals().timed_out, 1);
+    }
+}
+
+/// A body of which nothing ever comes.
+struct Never;
+
+impl http_body::Body for Never {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        std::task::Poll::Pending
+    }
+}
