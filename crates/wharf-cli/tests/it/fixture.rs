@@ -67,6 +67,23 @@ pub(crate) fn limit_memory(command: &mut Command, bytes: u64) {
     unsafe { command.pre_exec(install) };
 }
 
+/// Lets the child have at most so many descriptors (`RLIMIT_NOFILE`, getrlimit(2)).
+pub(crate) fn limit_descriptors(command: &mut Command, count: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: count,
+        rlim_max: count,
+    };
+    let install = move || {
+        // SAFETY: the limit is valid for reading.
+        match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: the closure makes one system call and no allocation.
+    unsafe { command.pre_exec(install) };
+}
+
 /// What happens to a process that sets up a ring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verdict {

@@ -1,6 +1,6 @@
 //! The `wharf` command as a person or a script uses it: spawned, fed, interrupted, on each backend.
 //!
-//! Owns the list of cases and how they are run. `tour`, `doctor` and `servers` hold them, `program`
+//! Owns the list of cases and how they are run. `tour`, `doctor`, `serve` and `servers` hold them, `program`
 //! runs the command, `fixture` prepares the system for it. `WHARF_BACKEND` restricts the run to one
 //! backend; what is not to be had is listed as ignored and named in the last lines.
 
@@ -8,6 +8,7 @@ mod docs;
 mod doctor;
 mod fixture;
 mod program;
+mod serve;
 mod servers;
 mod tour;
 
@@ -52,9 +53,15 @@ fn main() -> ExitCode {
             missing.push(format!("{}: {}", report.kind, report.reason));
         }
         let name = report.kind.name();
-        for &(case, test) in [tour::CASES, doctor::CASES, servers::CASES, docs::CASES]
-            .into_iter()
-            .flatten()
+        for &(case, test) in [
+            tour::CASES,
+            doctor::CASES,
+            servers::CASES,
+            serve::CASES,
+            docs::CASES,
+        ]
+        .into_iter()
+        .flatten()
         {
             let trial = Trial::test(format!("{name}::{case}"), move || run(test, name));
             trials.push(trial.with_ignored_flag(!report.available));

@@ -84,7 +84,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it and reads its first line.
     pub(crate) fn start(words: &[&str]) -> Server {
-        let mut command = wharf(words);
+        Server::of(wharf(words))
+    }
+
+    /// As [`Server::start`], with a command that has been prepared.
+    pub(crate) fn of(mut command: Command) -> Server {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command was built");
         let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -92,6 +96,7 @@ impl Server {
         out.read_line(&mut line).expect("its output can be read");
         let address = line
             .strip_prefix("listening on ")
+            .map(|address| address.trim_start_matches("http://"))
             .and_then(|address| address.trim_end().parse().ok());
         let Some(address) = address else {
             let rest = child.wait_with_output();
