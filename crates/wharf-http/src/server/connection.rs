@@ -25,7 +25,7 @@ use super::stream::{Stream, Version};
 
 /// Body bytes that hyper gathers before it waits for the socket: two pieces of a file, so that one
 /// is read while the other is sent.
-const WRITE_BUFFER_BYTES: usize = 512 * 1024;
+const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Serves one connection until it ends; how it ended is in the counts and the log.
 pub(crate) async fn serve<T, S, B>(io: T, service: S, connection: Arc<Connection>, stop: Stop)
