@@ -212,11 +212,7 @@ impl<S: Selector> Emulation<S> {
         pool: u32,
         records: bool,
     ) -> Tried {
-        // Borrowed, not cloned: a count that is shared with other threads costs a locked instruction.
-        let pools = ledger.pools.borrow();
-        let pool = pools[pool as usize]
-            .as_ref()
-            .expect("a receive holds its pool");
+        let pool = ledger.pool(pool);
         for _ in 0..TURN {
             let mut room = 0;
             let received = pool.receive(|region| {
@@ -229,7 +225,7 @@ impl<S: Selector> Emulation<S> {
             });
             match received {
                 None => {
-                    ledger.starve(record.index(), pool);
+                    ledger.starve(record.index(), &pool);
                     return Tried::Reported;
                 }
                 Some(Err(error)) if call::would_block(error) => {
