@@ -99,6 +99,11 @@ impl Shared {
         self.inbox.pop().ok()
     }
 
+    /// How many completions wait to be taken.
+    pub(crate) fn posted(&self) -> usize {
+        self.inbox.len()
+    }
+
     /// Whether `notify` was called since `take_notified` last was.
     pub(crate) fn has_notified(&self) -> bool {
         self.notified.load(Ordering::Acquire)

@@ -281,7 +281,8 @@ impl Queue {
     /// because of an operation, a timer, a deadline or a notifier.
     ///
     /// When it is readable, or at any time, call `wait` with [`Duration::ZERO`], and this again
-    /// before the next sleep. The descriptor is the queue's and stays the same.
+    /// before the next sleep. The descriptor is the queue's and stays the same. It may be readable
+    /// once for something that an earlier `wait` has brought already; then there is nothing.
     ///
     /// # Errors
     /// That of the system.

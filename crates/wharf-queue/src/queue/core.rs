@@ -244,7 +244,11 @@ impl Core {
     }
 
     fn take_posted(&self) {
-        while let Some(posted) = self.shared.pop() {
+        // Those that come meanwhile are for the next turn, however fast other threads post.
+        for _ in 0..self.shared.posted() {
+            let Some(posted) = self.shared.pop() else {
+                return;
+            };
             match posted {
                 Posted::User { user_data, value } => {
                     let (kind, buffer) = (OpKind::Nop, Default::default());

@@ -5,6 +5,11 @@
 //! the owner enters the kernel, and work that waits for that does not wake a poll of the ring, while
 //! it does signal the counter. Measured on Linux 6.18: an epoll set with the ring in it slept past
 //! a timer that the ring had.
+//!
+//! A completion that the write to another event counter brings about signals this one a moment
+//! later, and for one registration only once (measured on Linux 6.18, whose note that such a signal
+//! is under way is never taken back). So the counter is registered anew each time, and the
+//! notifiers' counter needs no completion: an epoll set of the two is what is shown.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,23 +18,30 @@ use io_uring::{opcode, types};
 
 use super::{Sleep, TIMER, TIMER_REMOVED, Uring};
 use crate::ledger::Ledger;
+use crate::sys::selector::EpollSet;
 use crate::sys::{self, RawHandle, call};
 use crate::time::Moment;
 
 /// What `arm` has set up.
 pub(super) struct Embedding {
-    /// Signalled by the kernel, from the first `arm` on.
-    readable: Option<OwnedFd>,
+    /// From the first `arm` on.
+    shown: Option<Shown>,
     /// The deadline that the ring has a timer for.
     armed: Option<Moment>,
     /// Read by the kernel when the timer's entry is submitted.
     timer: Box<types::Timespec>,
 }
 
+/// The counter that the kernel signals, and the set of it and the notifiers' counter.
+struct Shown {
+    set: EpollSet,
+    readable: OwnedFd,
+}
+
 impl Embedding {
     pub(super) fn new() -> Embedding {
         Embedding {
-            readable: None,
+            shown: None,
             armed: None,
             timer: Box::new(types::Timespec::new()),
         }
@@ -42,16 +54,29 @@ impl Embedding {
 }
 
 impl Uring {
-    /// The counter, which is made and registered when it is first asked for.
-    fn readable(&mut self) -> io::Result<RawHandle> {
-        if let Some(readable) = &self.embedding.readable {
-            return Ok(readable.as_raw_fd());
+    /// The counter and the set, which are made when they are first asked for. Both counters are
+    /// silent afterwards; the poll that wakes the ring is for edges and does not mind.
+    fn silent(&mut self) -> io::Result<(RawHandle, RawHandle)> {
+        let wake = self.wake.as_ref().map(|wake| wake.as_raw_fd());
+        if let Some(shown) = &self.embedding.shown {
+            self.ring.submitter().unregister_eventfd()?;
+            call::drain_event(shown.readable.as_raw_fd());
+        } else {
+            let set = EpollSet::new().map_err(sys::error_from_raw)?;
+            let readable = call::event_fd().map_err(sys::error_from_raw)?;
+            // The set is looked at and never waited on, so that its keys mean nothing.
+            for raw in [Some(readable.as_raw_fd()), wake].into_iter().flatten() {
+                set.add_readable(raw, 0).map_err(sys::error_from_raw)?;
+            }
+            self.embedding.shown = Some(Shown { set, readable });
         }
-        let event = call::event_fd().map_err(sys::error_from_raw)?;
-        let raw = event.as_raw_fd();
-        self.ring.submitter().register_eventfd(raw)?;
-        self.embedding.readable = Some(event);
-        Ok(raw)
+        if let Some(wake) = wake {
+            call::drain_event(wake);
+        }
+        let shown = self.embedding.shown.as_ref().expect("made above");
+        let readable = shown.readable.as_raw_fd();
+        self.ring.submitter().register_eventfd(readable)?;
+        Ok((readable, shown.set.raw()))
     }
 
     /// Sets the ring's timer to a deadline, or removes it.
@@ -81,9 +106,8 @@ impl Uring {
         ledger: &Ledger,
         deadline: Option<Moment>,
     ) -> io::Result<RawHandle> {
-        let readable = self.readable()?;
         // First what has been told so far, then the look: what comes after it is told again.
-        call::drain_event(readable);
+        let (readable, set) = self.silent()?;
         let is_due = deadline == Some(Moment::from_nanos(0));
         if !is_due {
             self.set_timer(ledger, deadline);
@@ -93,6 +117,6 @@ impl Uring {
         if is_due || !self.ring.completion().is_empty() {
             call::signal_event(readable);
         }
-        Ok(readable)
+        Ok(set)
     }
 }
