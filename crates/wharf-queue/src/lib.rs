@@ -52,6 +52,7 @@ mod notify;
 pub mod op;
 pub mod os;
 mod pool;
+mod primitive;
 mod queue;
 mod slot;
 mod stats;

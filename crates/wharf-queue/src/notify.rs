@@ -24,9 +24,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use concurrent_queue::ConcurrentQueue;
+
+use crate::primitive::{AtomicBool, AtomicU8, Ordering};
 
 /// What a backend gives to be woken by from any thread. It must not block and not fail.
 pub(crate) trait Wake: Send + Sync {
@@ -146,8 +147,9 @@ impl Notifier {
     /// It never blocks, never fails and is never lost. However often it is called while the queue
     /// sleeps, one system call is made.
     pub fn notify(&self) {
-        // `wake` is a swap in any case; the flag is published before it.
-        self.shared.notified.store(true, Ordering::Release);
+        // The flag is published before the wake. It is a swap and not a store: whoever takes the flag
+        // answers for every notification that set it, and so must see what each of them published.
+        self.shared.notified.swap(true, Ordering::AcqRel);
         self.shared.wake();
     }
 
