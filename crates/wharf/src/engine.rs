@@ -88,6 +88,7 @@ impl Operations {
 /// An operation that the queue did not take, and why.
 pub(crate) struct Refused<O> {
     /// The operation, with what was lent to it.
+    #[allow(dead_code, reason = "for callers that give a lent buffer back")]
     pub(crate) op: O,
     /// Why.
     pub(crate) error: io::Error,
@@ -288,6 +289,7 @@ impl<T: 'static> Local<T> {
     }
 
     /// The worker that it lives on.
+    #[allow(dead_code, reason = "for handles that do more than submit operations")]
     pub(crate) fn home(&self) -> &Arc<Home> {
         &self.home
     }
@@ -296,6 +298,10 @@ impl<T: 'static> Local<T> {
     ///
     /// # Errors
     /// `NotConnected` if its runtime has ended.
+    #[allow(
+        dead_code,
+        reason = "for handles of files, processes and foreign descriptors"
+    )]
     pub(crate) async fn with<R, F>(&self, f: F) -> io::Result<R>
     where
         F: FnOnce(&T) -> R + Send + 'static,
@@ -318,6 +324,10 @@ impl<T: 'static> Local<T> {
     ///
     /// # Errors
     /// That the runtime has ended, or that the queue refused the operation.
+    #[allow(
+        dead_code,
+        reason = "for handles of files, processes and foreign descriptors"
+    )]
     pub(crate) async fn submit<P, F>(&self, make: F) -> io::Result<<P::Op as Operation>::Output>
     where
         P: Prepare,
@@ -346,6 +356,10 @@ impl<T: 'static> Local<T> {
     }
 }
 
+#[allow(
+    dead_code,
+    reason = "for handles of files, processes and foreign descriptors"
+)]
 fn lookup<T: 'static>(id: u64, key: Key) -> Option<Rc<T>> {
     let worker = worker::here(id)?;
     let value = worker.sources.locals.borrow().get(key)?.clone();

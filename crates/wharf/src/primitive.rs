@@ -1,9 +1,6 @@
-//! The primitives that are shared between threads, in one place, so that a model checker can stand
-//! in for them.
+//! The atomics of the hand-in queue, in one place, so that a model checker can stand in for them.
 //!
-//! Files that the loom models include (`tests/loom.rs`) take their atomics from here.
+//! The loom models (`tests/loom.rs`) include the queue's file and bring their own module of this
+//! name.
 
-#[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
-#[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicBool, Ordering};

@@ -20,12 +20,15 @@ use super::worker::{self, Worker};
 use crate::slab::Key;
 use crate::task::{self, Meta, Remote};
 
+/// Something to be done on a worker's thread.
+pub(crate) type Call = Box<dyn FnOnce(&Rc<Worker>) + Send>;
+
 /// What another thread asks of a worker.
 pub(crate) enum Message {
     /// A task was woken.
     Run(Runnable<Meta>),
     /// Something to be done on the worker's thread. It must not run users' code at length.
-    Call(Box<dyn FnOnce(&Rc<Worker>) + Send>),
+    Call(Call),
 }
 
 /// The part of a worker that any thread may touch.

@@ -68,6 +68,7 @@ impl Instant {
         Instant::now().duration_since(self)
     }
 
+    #[allow(dead_code, reason = "for operations with a deadline of their own")]
     pub(crate) fn moment(self) -> Moment {
         self.0
     }
