@@ -1,4 +1,4 @@
-//! A TCP echo server. `cargo run --release -p wharf --example echo -- 127.0.0.1:7777`, then
+//! A TCP echo server: `cargo run --release -p wharf --example echo -- 127.0.0.1:7777`, then
 //! `nc 127.0.0.1 7777`.
 
 use wharf::net::TcpListener;

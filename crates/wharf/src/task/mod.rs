@@ -351,7 +351,6 @@ impl Drop for Ended {
 /// assert!(forever.await.unwrap_err().is_cancelled());
 /// # });
 /// ```
-#[must_use = "to let a task run on its own, drop its handle"]
 pub struct JoinHandle<T> {
     inner: Inner<T>,
 }

@@ -53,14 +53,14 @@ fn wake_of_a_task_whose_runtime_has_ended_does_nothing() {
 #[test]
 fn block_on_goes_on_with_the_tasks_of_an_earlier_one() {
     let runtime = Runtime::new().unwrap();
-    let task = runtime.block_on(async {
-        wharf::spawn(async {
-            for _ in 0..10 {
-                wharf::task::yield_now().await;
-            }
-            9
-        })
+    let task = runtime.spawn(async {
+        for _ in 0..10 {
+            wharf::task::yield_now().await;
+        }
+        9
     });
+    runtime.block_on(wharf::task::yield_now());
+    assert!(!task.is_finished());
     assert_eq!(runtime.block_on(task).unwrap(), 9);
 }
 
@@ -84,7 +84,7 @@ fn shutdown_lets_tasks_finish_and_says_whether_they_did() {
 
         let runtime = Runtime::builder().workers(workers).build().unwrap();
         runtime.block_on(async move {
-            drop(wharf::spawn_on(workers - 1, || pending::<()>()));
+            drop(wharf::spawn_on(workers - 1, pending::<()>));
         });
         assert!(!runtime.shutdown_timeout(Duration::from_millis(5)));
     }
@@ -93,7 +93,9 @@ fn shutdown_lets_tasks_finish_and_says_whether_they_did() {
 #[test]
 fn operation_that_outlives_its_runtime_still_gives_a_result() {
     let runtime = Runtime::new().unwrap();
-    let join = runtime.block_on(async { wharf::spawn_blocking(|| 5) });
+    let join = runtime.block_on(std::future::poll_fn(|_| {
+        std::task::Poll::Ready(wharf::spawn_blocking(|| 5))
+    }));
     drop(runtime);
     // The task that waits for the closure was dropped with its runtime.
     let runtime = Runtime::new().unwrap();

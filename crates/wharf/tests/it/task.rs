@@ -158,7 +158,7 @@ fn spawn_on_runs_on_the_other_worker() {
 #[test]
 fn task_on_another_worker_can_be_aborted_and_can_panic() {
     on_each_backend(2, async || {
-        let forever = wharf::spawn_on(1, || pending::<()>());
+        let forever = wharf::spawn_on(1, pending::<()>);
         forever.abort();
         assert!(forever.await.unwrap_err().is_cancelled());
         let error = wharf::spawn_on(1, || async { panic!("there") }).await;
