@@ -22,7 +22,8 @@ Usage: echo_compare [--server NAME=COMMAND].. [--only NAME,..] [--connections N,
                     [--no-syscalls] [--no-build]
 
 The built-in servers are bare_uring_echo (the io-uring crate), bare_epoll_echo (epoll by hand),
-wharf-io_uring and wharf-epoll (`wharf echo --backend ..`). They are built first, with the
+wharf-io_uring and wharf-epoll (`wharf echo --backend ..`), and wharf-async (`wharf echo --style
+async`, on io_uring). They are built first, with the
 profile of this program. Ratios are taken to the first server. A run takes about a minute.
 
   --server NAME=COMMAND   one more server; `--listen 127.0.0.1:0` is added to the command
@@ -75,6 +76,11 @@ const BUILT_IN: &[BuiltIn] = &[
         program: program("wharf-cli", "wharf"),
         arguments: &["echo", "--backend", "epoll"],
     },
+    BuiltIn {
+        name: "wharf-async",
+        program: program("wharf-cli", "wharf"),
+        arguments: &["echo", "--style", "async", "--backend", "io_uring"],
+    },
 ];
 
 /// What is wanted of a server, held against another.
@@ -100,6 +106,11 @@ const AIMS: &[Aim] = &[
         server: "wharf-epoll",
         reference: "bare_epoll_echo",
         at_most: None,
+    },
+    Aim {
+        server: "wharf-async",
+        reference: "wharf-io_uring",
+        at_most: Some(1.1),
     },
 ];
 

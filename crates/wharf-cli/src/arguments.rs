@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::echo::Style;
 use clap::{Args, Parser, Subcommand};
 use wharf_queue::{BackendKind, Queue};
 
@@ -68,7 +69,7 @@ pub(crate) enum Command {
         #[arg(long)]
         links_out: bool,
     },
-    /// Serve TCP echo straight on the queue, until Ctrl-C.
+    /// Serve TCP echo on the floor of the house that you choose, until Ctrl-C.
     #[command(after_help = ECHO)]
     Echo {
         #[command(flatten)]
@@ -76,8 +77,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         backend: Chosen,
         /// On which floor of the house the server stands.
-        #[arg(long, default_value = "queue", value_parser = ["queue"])]
-        style: String,
+        #[arg(long, value_enum, default_value_t = Style::Queue)]
+        style: Style,
     },
     /// Serve HTTP answers that come late: GET /{ms}/{message}, until Ctrl-C.
     #[command(after_help = DELAY)]

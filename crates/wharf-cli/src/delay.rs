@@ -78,7 +78,7 @@ pub(crate) fn run(queue: &Queue, listen: SocketAddr) -> io::Result<()> {
     serving::stop_on_signal(queue)?;
     queue.submit(op::AcceptMulti::new(&listener))?;
     let mut out = io::stdout();
-    serving::announce(&mut out, &listener)?;
+    serving::announce(&mut out, listener.local_addr()?)?;
     let mut server = Server {
         queue,
         connections: Vec::new(),

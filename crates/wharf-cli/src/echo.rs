@@ -1,222 +1,59 @@
-//! `wharf echo`: a TCP echo server straight on the queue.
+//! `wharf echo`: a TCP echo server, on the floor of the house that is asked for.
 //!
-//! One multishot accept; for each connection one multishot receive from a shared pool and at most
-//! one send. What is received while a send is under way waits in its order.
+//! Owns the choice and the last line. The same server stands on each floor, so that they can be
+//! read and measured side by side.
 
-use std::collections::VecDeque;
+mod queue;
+mod tasks;
+
+use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use wharf_queue::{BufPool, Handle, OpKind, Outcome, PoolBuf, Prepare, Queue, Token, op};
+use clap::ValueEnum;
+use wharf_queue::BackendKind;
 
-use crate::{complain, serving, unless_reader_left};
+use crate::unless_reader_left;
 
-/// A connection that has this much waiting is not received from until it has drained.
-const HOARD: usize = 1 << 20;
-
-struct Connection {
-    socket: Handle,
-    receive: Option<Token<op::RecvMulti>>,
-    /// Pieces that came while one is being sent; empty while none is.
-    waiting: VecDeque<PoolBuf>,
-    waiting_len: usize,
-    sending: bool,
-    /// The peer has ended its side, or the connection has failed.
-    ended: bool,
+/// On which floor of the house the server stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Style {
+    /// Straight on the completion queue: a loop over completions.
+    Queue,
+    /// On the async runtime, with one worker: a task for each connection.
+    Async,
 }
 
-struct Server<'q> {
-    queue: &'q Queue,
-    pool: BufPool,
-    connections: Vec<Option<Connection>>,
-    free: Vec<usize>,
-    totals: Totals,
-}
-
-#[derive(Default)]
+/// What was served.
+#[derive(Clone, Copy, Default)]
 struct Totals {
     connections: u64,
     messages: u64,
     bytes: u64,
 }
 
-pub(crate) fn run(queue: &Queue, listen: SocketAddr) -> io::Result<()> {
-    let listener = serving::listen(queue, listen)?;
-    // Few large buffers that are filled piece by piece: small messages share one.
-    let pool = queue
-        .buf_pool()
-        .buffers(64)
-        .size(256 * 1024)
-        .incremental()
-        .build()?;
-    serving::stop_on_signal(queue)?;
-    queue.submit(op::AcceptMulti::new(&listener))?;
-    let mut out = io::stdout();
-    serving::announce(&mut out, &listener)?;
-    let (connections, free, totals) = (Vec::new(), Vec::new(), Totals::default());
-    let mut server = Server {
-        queue,
-        pool,
-        connections,
-        free,
-        totals,
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Totals {
+            connections,
+            messages,
+            bytes,
+        } = self;
+        write!(
+            f,
+            "{connections} connections, {messages} messages, {bytes} bytes"
+        )
+    }
+}
+
+pub(crate) fn run(
+    style: Style,
+    backend: Option<BackendKind>,
+    listen: SocketAddr,
+) -> io::Result<()> {
+    let totals = match style {
+        Style::Queue => queue::run(backend, listen)?,
+        Style::Async => tasks::run(backend, listen)?,
     };
-    loop {
-        let batch = queue.wait(None)?;
-        let stop = batch.notified();
-        for completion in batch {
-            let at = completion.user_data() as usize;
-            match completion.kind() {
-                Some(OpKind::AcceptMulti) => {
-                    if let Ok(outcome) = completion.take_as::<op::AcceptMulti>() {
-                        server.accepted(outcome)?;
-                    }
-                }
-                Some(OpKind::RecvMulti) => {
-                    let more = completion.more();
-                    if let Ok(outcome) = completion.take_as::<op::RecvMulti>() {
-                        server.received(at, outcome, more)?;
-                    }
-                }
-                Some(OpKind::Send) => {
-                    if let Ok((outcome, _)) = completion.take_as::<op::Send<PoolBuf>>() {
-                        server.sent(at, outcome)?;
-                    }
-                }
-                _ => {}
-            }
-        }
-        if stop {
-            break;
-        }
-    }
-    let Totals {
-        connections,
-        messages,
-        bytes,
-    } = server.totals;
-    let calls = queue.stats().system_calls;
-    unless_reader_left(writeln!(
-        out,
-        "{connections} connections, {messages} messages, {bytes} bytes, {calls} system calls"
-    ))
-}
-
-impl Server<'_> {
-    fn accepted(&mut self, outcome: Outcome<Handle>) -> io::Result<()> {
-        let socket = match outcome.into_result() {
-            Ok(socket) => socket,
-            Err(error) => {
-                complain(format_args!("accept: {error}"));
-                return Ok(());
-            }
-        };
-        // It fails only on what is no TCP socket any more; the receive will tell.
-        drop(socket.set_nodelay(true));
-        self.totals.connections += 1;
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.connections.push(None);
-            self.connections.len() - 1
-        });
-        self.connections[at] = Some(Connection {
-            socket,
-            receive: None,
-            waiting: VecDeque::new(),
-            waiting_len: 0,
-            sending: false,
-            ended: false,
-        });
-        self.go_on(at)
-    }
-
-    #[inline]
-    fn received(&mut self, at: usize, outcome: Outcome<PoolBuf>, more: bool) -> io::Result<()> {
-        let Some(connection) = &mut self.connections[at] else {
-            return Ok(());
-        };
-        if !more {
-            connection.receive = None;
-        }
-        match outcome {
-            Outcome::Completed(Ok(piece)) if !piece.is_empty() => {
-                if !connection.sending {
-                    // The usual case: the piece goes out at once, and the receive goes on.
-                    send(self.queue, connection, at, piece)?;
-                    if more {
-                        return Ok(());
-                    }
-                } else {
-                    connection.waiting_len += piece.len();
-                    connection.waiting.push_back(piece);
-                }
-            }
-            // It was stopped because too much waits.
-            Outcome::Cancelled { .. } => {}
-            _ => connection.ended = true,
-        }
-        self.go_on(at)
-    }
-
-    #[inline]
-    fn sent(&mut self, at: usize, outcome: Outcome<usize>) -> io::Result<()> {
-        let Some(connection) = &mut self.connections[at] else {
-            return Ok(());
-        };
-        connection.sending = false;
-        match outcome.into_result() {
-            Ok(len) => {
-                self.totals.messages += 1;
-                self.totals.bytes += len as u64;
-                if connection.waiting.is_empty() && connection.receive.is_some() {
-                    return Ok(());
-                }
-            }
-            Err(_) => {
-                connection.ended = true;
-                connection.waiting.clear();
-                connection.waiting_len = 0;
-            }
-        }
-        self.go_on(at)
-    }
-
-    /// Starts whatever a connection can do next.
-    fn go_on(&mut self, at: usize) -> io::Result<()> {
-        let Some(connection) = &mut self.connections[at] else {
-            return Ok(());
-        };
-        if !connection.sending {
-            if let Some(piece) = connection.waiting.pop_front() {
-                connection.waiting_len -= piece.len();
-                send(self.queue, connection, at, piece)?;
-            }
-        }
-        match connection.receive {
-            Some(receive) if connection.waiting_len > HOARD => {
-                self.queue.cancel(receive);
-            }
-            None if !connection.ended && connection.waiting_len <= HOARD / 2 => {
-                let receive = op::RecvMulti::new(&connection.socket, &self.pool);
-                connection.receive = Some(self.queue.submit(receive.user_data(at as u64))?);
-            }
-            _ => {}
-        }
-        let idle = !connection.sending && connection.receive.is_none();
-        if connection.ended && idle && connection.waiting.is_empty() {
-            if let Some(connection) = self.connections[at].take() {
-                self.free.push(at);
-                let close = self.queue.submit(op::Close::new(connection.socket))?;
-                self.queue.discard(close);
-            }
-        }
-        Ok(())
-    }
-}
-
-#[inline]
-fn send(queue: &Queue, connection: &mut Connection, at: usize, piece: PoolBuf) -> io::Result<()> {
-    connection.sending = true;
-    let send = op::Send::new(&connection.socket, piece).all();
-    queue.submit(send.user_data(at as u64))?;
-    Ok(())
+    unless_reader_left(writeln!(io::stdout(), "{totals}"))
 }

@@ -53,10 +53,8 @@ fn main() -> ExitCode {
         Command::Echo {
             listen,
             backend,
-            style: _,
-        } => backend
-            .queue()
-            .and_then(|queue| echo::run(&queue, listen.listen)),
+            style,
+        } => echo::run(*style, backend.kind(), listen.listen),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,11 +1,12 @@
 //! What the servers have in common: listening with an error that helps, and stopping on a signal.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use wharf_queue::{Address, Handle, Queue};
+use wharf_queue::{Handle, Queue};
 
 use crate::unless_reader_left;
 
@@ -66,7 +67,6 @@ pub(crate) fn on_signal(ask: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// The first line of a server's output: where it listens.
-pub(crate) fn announce(out: &mut impl Write, listener: &Handle) -> io::Result<()> {
-    let address: Address = listener.local_addr()?;
+pub(crate) fn announce(out: &mut impl Write, address: impl Display) -> io::Result<()> {
     unless_reader_left(writeln!(out, "listening on {address}").and_then(|()| out.flush()))
 }
