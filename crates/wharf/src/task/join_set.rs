@@ -99,7 +99,7 @@ impl<T: 'static> JoinSet<T> {
         self.members.is_empty()
     }
 
-    /// Spawns a task on the current worker, as [`spawn`](crate::spawn) does.
+    /// Spawns a task on the current worker, as [`crate::spawn`] does.
     ///
     /// # Panics
     /// Outside a runtime.
@@ -108,7 +108,7 @@ impl<T: 'static> JoinSet<T> {
         self.insert(spawn(future))
     }
 
-    /// Spawns a task on another worker, as [`spawn_on`](crate::spawn_on) does.
+    /// Spawns a task on another worker, as [`crate::spawn_on`] does.
     ///
     /// # Panics
     /// Outside a runtime.
