@@ -14,16 +14,22 @@ use std::io;
 
 use io_uring::IoUring;
 
-/// Builds a ring for one thread, with the completions deferred to `io_uring_enter(2)`.
+/// Builds a ring for one thread, with the completions deferred to `io_uring_enter(2)` and, where the kernel
+/// knows that (Linux 6.6), without the array between the submission ring and its entries. These are the flags
+/// of wharf's own ring, so that a comparison is one of programs.
 ///
 /// # Errors
 /// The error of `io_uring_setup(2)`.
 pub fn build_ring(entries: u32, completion_entries: u32) -> io::Result<IoUring> {
-    IoUring::builder()
+    let mut builder = IoUring::builder();
+    builder
         .setup_cqsize(completion_entries)
         .setup_submit_all()
         .setup_single_issuer()
         .setup_defer_taskrun()
-        .setup_coop_taskrun()
-        .build(entries)
+        .setup_coop_taskrun();
+    match builder.clone().setup_no_sqarray().build(entries) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => builder.build(entries),
+        built => built,
+    }
 }

@@ -19,13 +19,14 @@ Usage: echo_compare [--server NAME=COMMAND].. [--only NAME,..] [--connections N,
                     [--rounds N] [--slices N] [--milliseconds N]
                     [--size BYTES] [--in-flight N]
                     [--server-core N --client-core N | --no-pin]
-                    [--no-syscalls] [--no-build]
+                    [--peers] [--no-syscalls] [--no-build]
 
 The built-in servers are bare_uring_echo (the io-uring crate), bare_epoll_echo (epoll by hand),
 wharf-io_uring and wharf-epoll (`wharf echo --backend ..`), and wharf-async (`wharf echo --style
-async`, on io_uring). They are built first, with the
-profile of this program. Ratios are taken to the first server. A run takes about a minute.
+async`, on io_uring). They are built first, with the profile of this program. Ratios are taken to
+the first server. A run takes about 70 seconds.
 
+  --peers                 also tokio_echo (tokio, one thread), which has to be built first
   --server NAME=COMMAND   one more server; `--listen 127.0.0.1:0` is added to the command
   --only NAME,..          only these servers, in this order
   --connections N,..      default 64,512
@@ -45,6 +46,8 @@ struct BuiltIn {
     name: &'static str,
     program: Program,
     arguments: &'static [&'static str],
+    /// On another runtime: it takes part when it is asked for.
+    is_peer: bool,
 }
 
 const fn program(package: &'static str, name: &'static str) -> Program {
@@ -60,26 +63,41 @@ const BUILT_IN: &[BuiltIn] = &[
         name: "bare_uring_echo",
         program: program("wharf-bench", "bare_uring_echo"),
         arguments: &[],
+        is_peer: false,
     },
     BuiltIn {
         name: "bare_epoll_echo",
         program: program("wharf-bench", "bare_epoll_echo"),
         arguments: &[],
+        is_peer: false,
     },
     BuiltIn {
         name: "wharf-io_uring",
         program: program("wharf-cli", "wharf"),
         arguments: &["echo", "--backend", "io_uring"],
+        is_peer: false,
     },
     BuiltIn {
         name: "wharf-epoll",
         program: program("wharf-cli", "wharf"),
         arguments: &["echo", "--backend", "epoll"],
+        is_peer: false,
+    },
+    BuiltIn {
+        name: "tokio_echo",
+        program: Program {
+            package: "wharf-bench",
+            name: "tokio_echo",
+            feature: Some("peers"),
+        },
+        arguments: &[],
+        is_peer: true,
     },
     BuiltIn {
         name: "wharf-async",
         program: program("wharf-cli", "wharf"),
         arguments: &["echo", "--style", "async", "--backend", "io_uring"],
+        is_peer: false,
     },
 ];
 
@@ -112,6 +130,11 @@ const AIMS: &[Aim] = &[
         reference: "wharf-io_uring",
         at_most: Some(1.1),
     },
+    Aim {
+        server: "wharf-io_uring",
+        reference: "tokio_echo",
+        at_most: None,
+    },
 ];
 
 /// What was asked for on the command line.
@@ -132,6 +155,7 @@ fn main() -> ExitCode {
 
 fn parse() -> Request {
     let mut args = Args::from_env(USAGE);
+    let peers = args.flag("--peers");
     let mut servers = match built_in() {
         Ok(servers) => servers,
         Err(error) => args.refuse(&format!("where is this program? {error}")),
@@ -149,6 +173,9 @@ fn parse() -> Request {
             None => args.refuse(&format!("--only {name}: there is no such server")),
         };
         servers = only.iter().map(find).collect();
+    } else if !peers {
+        let is_peer = |name: &str| BUILT_IN.iter().any(|own| own.is_peer && own.name == name);
+        servers.retain(|spec| !is_peer(&spec.name));
     }
     let connections = args.list("--connections", vec![64, 512]);
     let rounds = args.value("--rounds", 5);
