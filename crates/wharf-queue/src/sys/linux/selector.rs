@@ -28,7 +28,7 @@ pub(crate) struct EpollSet {
 }
 
 /// How many events one wait takes in.
-const BATCH: usize = 256;
+const BATCH: usize = 1024;
 
 impl EpollSet {
     pub(crate) fn new() -> Result<EpollSet, RawError> {
