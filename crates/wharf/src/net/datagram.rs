@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 use wharf_queue::{Address, Handle, Outcome, Prepare, SocketOption, SubmitError, Token, op};
 
-use super::place::{self, Place, register};
+use super::place::{self, Place, register, wake_all};
 use super::sources::Tag;
 use crate::buf::PoolBuf;
 use crate::engine;
@@ -141,9 +141,8 @@ impl Datagrams {
         if receive.waiting.is_empty() && receive.state != State::Resting {
             return;
         }
-        let wakers = std::mem::take(&mut receive.wakers);
         drop(receive);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(&self.receive, |receive| &mut receive.wakers);
     }
 
     fn poll_send(
@@ -228,8 +227,7 @@ impl Datagrams {
         }
         drop(send);
         self.pump(worker);
-        let wakers = std::mem::take(&mut self.send.borrow_mut().wakers);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(&self.send, |send| &mut send.wakers);
         if self.is_dropped.get() && self.is_all_sent() {
             self.close(worker);
         }

@@ -26,7 +26,7 @@ use std::task::{Context, Poll, Waker};
 
 use wharf_queue::{Address, Handle, Outcome, Prepare, SubmitError, Token, op};
 
-use super::place::{self, Place, register};
+use super::place::{self, Place, register, wake_all};
 use super::sources::Tag;
 use super::stream::StreamRef;
 use crate::engine;
@@ -153,9 +153,8 @@ impl Listener {
             return;
         }
         // The cancel may have taken effect when everything was taken: then somebody arms again.
-        let wakers = std::mem::take(&mut accepts.wakers);
         drop(accepts);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(&self.accepts, |accepts| &mut accepts.wakers);
     }
 
     /// Closes the socket, and the connections that nobody took.

@@ -3,6 +3,7 @@
 //! Owns what was fetched and not taken. A future that is dropped on another thread leaves nothing
 //! behind but a waker: what was fetched for it is found by the next call, from any thread.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,6 +36,17 @@ impl<T> Default for Place<T> {
 pub(super) fn register(wakers: &mut Vec<Waker>, cx: &Context<'_>) {
     if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
         wakers.push(cx.waker().clone());
+    }
+}
+
+/// Wakes all who wait. Nothing is borrowed meanwhile, and the list keeps its memory.
+pub(super) fn wake_all<S>(state: &RefCell<S>, wakers: impl Fn(&mut S) -> &mut Vec<Waker>) {
+    let mut woken = std::mem::take(wakers(&mut state.borrow_mut()));
+    woken.drain(..).for_each(Waker::wake);
+    let mut state = state.borrow_mut();
+    let list = wakers(&mut state);
+    if list.is_empty() {
+        *list = woken;
     }
 }
 
