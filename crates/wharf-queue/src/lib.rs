@@ -71,5 +71,7 @@ pub use op::{OpKind, Operation, Prepare, Submission, Support};
 pub use queue::{Builder, Chain, Queue};
 pub use slot::Token;
 pub use stats::Stats;
-pub use sys::{Address, BorrowedHandle, OwnedHandle, RawHandle, UnixAddress, is_out_of_resources};
+pub use sys::{
+    Address, AsHandle, BorrowedHandle, OwnedHandle, RawHandle, UnixAddress, is_out_of_resources,
+};
 pub use time::Moment;

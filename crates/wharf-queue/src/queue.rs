@@ -83,6 +83,16 @@ impl Queue {
         Ok(self.adopt(sys::into_raw(owned), kind.into_kind()?))
     }
 
+    /// Attaches a duplicate of the handle of something that somebody else owns and goes on using:
+    /// to wait for its readiness with [`op::Poll`](crate::op::Poll), above all. Both lead to the same
+    /// thing, which is set to non-blocking mode if it is a socket or a pipe.
+    ///
+    /// # Errors
+    /// That of the system.
+    pub fn attach_duplicate(&self, resource: &impl sys::AsHandle) -> io::Result<Handle> {
+        self.attach(sys::duplicate(resource)?)
+    }
+
     /// Makes a socket at once.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use wharf_queue::{OpKind, Queue, op};
@@ -23,6 +24,7 @@ super::cases!(
     "C1" splice_waits_for_either_end_in_turn,
     "C1" send_file_sends_a_file,
     "C1" child_exit_tells_the_status,
+    "C1" child_in_shares_is_killed_while_it_is_waited_for,
     "C1" resolve_finds_localhost,
     "C12" closure_that_panics_is_an_error,
     "C12" every_descriptor_is_close_on_exec,
@@ -336,6 +338,19 @@ fn child_exit_tells_the_status(factory: &Factory) {
     let (outcome, mut child) = finish(&queue, token);
     assert_eq!(outcome.into_result().expect("exited").code(), Some(3));
     assert_eq!(child.wait().expect("known").code(), Some(3));
+}
+
+fn child_in_shares_is_killed_while_it_is_waited_for(factory: &Factory) {
+    let queue = factory.queue();
+    let child = std::process::Command::new("sleep").arg("1000").spawn();
+    let child = Arc::new(Mutex::new(child.expect("a child")));
+    let exit = op::ChildExit::new(child.clone());
+    let token = queue.submit(exit).expect("room");
+    child.lock().expect("no panic").kill().expect("it lives");
+    let (outcome, _) = finish(&queue, token);
+    assert!(!outcome.into_result().expect("exited").success());
+    let status = child.lock().expect("no panic").try_wait();
+    assert!(status.expect("known").is_some());
 }
 
 fn resolve_finds_localhost(factory: &Factory) {

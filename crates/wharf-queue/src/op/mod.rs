@@ -26,7 +26,7 @@ pub use stream::{
     Datagram, PoolDatagram, Recv, RecvFrom, RecvFromMulti, RecvMulti, RecvVectored, Send, SendFile,
     SendTo, SendVectored, Splice,
 };
-pub use system::{Blocking, ChildExit, Nop, Resolve, Timer};
+pub use system::{Blocking, ChildExit, ChildRef, Nop, Resolve, Timer};
 pub(crate) use system::{BlockingFn, ResolveJob};
 
 use std::time::Duration;

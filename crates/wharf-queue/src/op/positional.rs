@@ -27,6 +27,11 @@ macro_rules! positional {
             pub fn new(handle: &Handle, buf: $param $(, $offset: u64)?) -> $name<$param> {
                 $name { handle: handle.clone(), buf $(, $offset)? }
             }
+
+            /// Takes what was lent back from an operation that was not submitted, or was refused.
+            pub fn into_buf(self) -> $param {
+                self.buf
+            }
         }
 
         #[expect(private_interfaces, reason = "the hidden methods seal the trait")]

@@ -9,6 +9,7 @@ use std::mem;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Child, ExitStatus};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Deadline, Done, Op, OpKind, Operation};
@@ -262,29 +263,56 @@ impl Operation for Resolve {
     }
 }
 
+/// What leads to a child process: the [`Child`] itself, or a share in it.
+///
+/// With a share, the child can be killed while its exit is waited for. Nobody else may hold the
+/// lock for long, since the queue's own thread takes it.
+pub trait ChildRef: 'static {
+    /// Calls `f` with the child.
+    fn with_child<R>(&mut self, f: impl FnOnce(&mut Child) -> R) -> R;
+}
+
+impl ChildRef for Child {
+    fn with_child<R>(&mut self, f: impl FnOnce(&mut Child) -> R) -> R {
+        f(self)
+    }
+}
+
+impl ChildRef for Arc<Mutex<Child>> {
+    fn with_child<R>(&mut self, f: impl FnOnce(&mut Child) -> R) -> R {
+        // A child has no invariant that a panic could have broken.
+        f(&mut self.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Waits until a child process has exited, without a thread.
 ///
-/// Gives `BufResult<ExitStatus, Child>`: the child comes back in any case. On completion it has
-/// been waited for, and `Child::wait` gives the same status again.
+/// Gives `BufResult<ExitStatus, C>`: the child comes back in any case. On completion it has been
+/// waited for, and `Child::wait` gives the same status again.
 ///
 /// Source: pidfd_open(2), waitid(2).
 #[derive(Debug)]
-pub struct ChildExit {
-    child: Child,
+pub struct ChildExit<C = Child> {
+    child: C,
     pidfd: Option<sys::PidFd>,
 }
 
-impl ChildExit {
+impl<C: ChildRef> ChildExit<C> {
     /// Waits for `child` to exit.
     #[must_use]
-    pub fn new(child: Child) -> ChildExit {
+    pub fn new(child: C) -> ChildExit<C> {
         ChildExit { child, pidfd: None }
+    }
+
+    /// Takes the child back from an operation that was not submitted, or was refused.
+    pub fn into_child(self) -> C {
+        self.child
     }
 }
 
 #[expect(private_interfaces, reason = "the hidden methods seal the trait")]
-impl Operation for ChildExit {
-    type Output = BufResult<ExitStatus, Child>;
+impl<C: ChildRef> Operation for ChildExit<C> {
+    type Output = BufResult<ExitStatus, C>;
     const KIND: OpKind = OpKind::ChildExit;
 
     fn handles(&self) -> [Option<&Handle>; 2] {
@@ -292,11 +320,14 @@ impl Operation for ChildExit {
     }
 
     fn lower(&mut self, _: &Slot) -> Result<Op, sys::RawError> {
-        // A child that was waited for already has no process any more: its status is known.
-        if let Ok(Some(_)) = self.child.try_wait() {
+        let pidfd = self.child.with_child(|child| match child.try_wait() {
+            // A child that was waited for has no process any more: its status is known.
+            Ok(Some(_)) => Ok(None),
+            _ => sys::PidFd::open(child).map(Some),
+        })?;
+        let Some(pidfd) = pidfd else {
             return Ok(Op::Known { result: 0 });
-        }
-        let pidfd = sys::PidFd::open(&self.child)?;
+        };
         let raw = pidfd.raw();
         self.pidfd = Some(pidfd);
         Ok(Op::ChildExit { pidfd: raw })
@@ -305,7 +336,7 @@ impl Operation for ChildExit {
     fn finish(mut self, done: Done<'_>) -> Self::Output {
         let outcome = match done.outcome() {
             // The process is a zombie by now, so that this does not wait.
-            Outcome::Completed(Ok(_)) => Outcome::Completed(self.child.wait()),
+            Outcome::Completed(Ok(_)) => Outcome::Completed(self.child.with_child(Child::wait)),
             other => other.map(|_| unreachable!("only a success carries a value")),
         };
         (outcome, self.child)

@@ -5,7 +5,7 @@
 //!
 //! | item | what it is |
 //! |---|---|
-//! | `RawHandle`, `OwnedHandle`, `BorrowedHandle`, `raw_of`, `into_raw`, `from_raw`, `borrow_raw`, `close` | the system's handles |
+//! | `RawHandle`, `OwnedHandle`, `BorrowedHandle`, `raw_of`, `into_raw`, `from_raw`, `borrow_raw`, `close`, `AsHandle`, `duplicate` | the system's handles |
 //! | `RawError`, `error_from_raw` | error codes, positive, and their `io::Error` |
 //! | `Address`, `SocketKind` | socket addresses and kinds of every family that the platform has |
 //! | `Scratch` | the message header of an operation in flight: buffers, address, result flags |

@@ -32,6 +32,8 @@ pub type RawHandle = RawFd;
 pub type OwnedHandle = OwnedFd;
 /// A handle that somebody else closes.
 pub type BorrowedHandle<'a> = BorrowedFd<'a>;
+/// What has a handle that can be looked at and duplicated.
+pub use std::os::fd::AsFd as AsHandle;
 /// A code of errno(3), positive.
 pub(crate) type RawError = i32;
 
@@ -50,6 +52,11 @@ pub(crate) fn raw_of(owned: &OwnedFd) -> RawHandle {
 
 pub(crate) fn into_raw(owned: OwnedFd) -> RawHandle {
     owned.into_raw_fd()
+}
+
+/// A second descriptor for what the first one is for; close-on-exec (fcntl(2), `F_DUPFD_CLOEXEC`).
+pub(crate) fn duplicate(resource: &impl AsHandle) -> io::Result<OwnedFd> {
+    resource.as_fd().try_clone_to_owned()
 }
 
 /// Makes a descriptor owned again that [`into_raw`] gave up, or that the kernel has just made.
