@@ -54,6 +54,16 @@ impl PoolBuf {
     }
 }
 
+impl PoolBuf {
+    /// The memory of its own, for another use; empty if it is a piece of the worker's buffers.
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        match self.inner {
+            Inner::Own(bytes) => bytes,
+            Inner::Pool(_) => Vec::new(),
+        }
+    }
+}
+
 impl From<wharf_queue::PoolBuf> for PoolBuf {
     fn from(piece: wharf_queue::PoolBuf) -> PoolBuf {
         PoolBuf {

@@ -138,7 +138,7 @@ pub(crate) fn submit_to<P: Prepare>(
         !<P::Op as Operation>::KIND.is_multishot(),
         "a multishot operation has more than one result"
     );
-    if worker.is_closing() {
+    if worker.is_closing() && !worker.is_keeping_promises() {
         let op = operation.prepare().into_op();
         return Err(Refused { op, error: gone() });
     }
@@ -166,6 +166,13 @@ pub(crate) struct OpFuture<O: Operation> {
 }
 
 impl<O: Operation> Unpin for OpFuture<O> {}
+
+impl<O: Operation> OpFuture<O> {
+    /// The worker whose thread it belongs to.
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+}
 
 impl<O: Operation> Future for OpFuture<O> {
     type Output = O::Output;
@@ -342,9 +349,23 @@ impl<T: 'static> Local<T> {
             };
             return Ok(submitted.await);
         }
-        let (id, key) = (self.home.id, self.key);
-        self.home
-            .call(move || async move {
+        self.submit_by_message(make).await
+    }
+
+    /// As [`Local::submit`], always by a message to the value's thread, and without borrowing this.
+    pub(crate) fn submit_by_message<P, F>(
+        &self,
+        make: F,
+    ) -> impl Future<Output = io::Result<<P::Op as Operation>::Output>> + Send + use<T, P, F>
+    where
+        P: Prepare,
+        <P::Op as Operation>::Output: Send,
+        F: FnOnce(&T) -> P + Send + 'static,
+    {
+        let (home, key) = (self.home.clone(), self.key);
+        async move {
+            let id = home.id;
+            home.call(move || async move {
                 let submitted = {
                     let worker = worker::here(id).ok_or_else(gone)?;
                     let value = lookup::<T>(id, key).ok_or_else(gone)?;
@@ -353,6 +374,15 @@ impl<T: 'static> Local<T> {
                 Ok(submitted.await)
             })
             .await?
+        }
+    }
+
+    /// Takes the value back, on its thread; `None` elsewhere, if the runtime has ended, or while
+    /// somebody is using it.
+    pub(crate) fn take(&self) -> Option<T> {
+        let worker = worker::here(self.home.id)?;
+        let value = worker.sources.locals.borrow_mut().remove(self.key)?;
+        Rc::into_inner(value.downcast().ok()?)
     }
 }
 

@@ -103,12 +103,15 @@
 extern crate self as wharf;
 
 mod buf;
+mod carried;
 pub(crate) mod engine;
+pub mod fs;
 #[cfg(feature = "hyper")]
 pub mod hyper_rt;
 pub mod io;
 pub mod net;
 mod primitive;
+mod promise;
 pub mod runtime;
 mod slab;
 pub mod sync;

@@ -1,7 +1,12 @@
 //! Bytes in general: received pieces, buffered reading, copying.
 
 mod buffered;
+pub(crate) mod conduit;
 mod copy;
+pub(crate) mod incoming;
+pub(crate) mod spare;
+pub(crate) mod traits;
+pub(crate) mod write_all;
 
 use std::io;
 use std::pin::Pin;

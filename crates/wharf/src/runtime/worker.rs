@@ -26,6 +26,7 @@ use super::home::{Home, Message};
 use super::{Options, Team};
 use crate::engine::Operations;
 use crate::net::Sources;
+use crate::promise::Promises;
 use crate::slab::{Key, Slab};
 use crate::task::{Meta, coop};
 use crate::time::Timers;
@@ -101,6 +102,8 @@ pub(crate) struct Worker {
     pub(crate) timers: RefCell<Timers>,
     pub(crate) sources: Sources,
     closing: Cell<bool>,
+    /// What goes on past the end of the tasks; see `promise`.
+    pub(crate) promises: Promises,
 }
 
 impl Worker {
@@ -126,6 +129,7 @@ impl Worker {
             timers: RefCell::default(),
             sources: Sources::default(),
             closing: Cell::new(false),
+            promises: Promises::default(),
         });
         HERE.with(|here| here.borrow_mut().push(worker.clone()));
         Ok(worker)
@@ -328,6 +332,7 @@ impl Worker {
         self.closing.set(true);
         let entered = self.enter_within();
         self.drop_tasks();
+        self.keep_promises();
         self.close_sources();
         self.cancel_operations();
         self.home.close_inbox();

@@ -144,7 +144,7 @@ impl<T> Deliver<T> {
             .expect("present until it has delivered")
     }
 
-    pub(super) fn deliver(mut self, output: Result<T, JoinError>) {
+    pub(crate) fn deliver(mut self, output: Result<T, JoinError>) {
         if let Some(remote) = self.remote.take() {
             remote.fill(output);
         }

@@ -1,6 +1,8 @@
 //! Tests of the runtime, by what they are about.
 
 mod foreign;
+mod fs;
+mod fs_faults;
 mod net;
 mod runtime;
 mod sockets;

@@ -1,0 +1,128 @@
+//! The options by which a file is opened.
+
+use std::io;
+use std::path::Path;
+
+use wharf_queue::op;
+
+use super::File;
+use crate::io::conduit::Conduit;
+
+/// How a file is to be opened: the options of [`std::fs::OpenOptions`], and direct I/O.
+///
+/// ```
+/// # let path = std::env::temp_dir().join(format!("wharf-doc-open-{}", std::process::id()));
+/// # wharf::Runtime::new().unwrap().block_on(async {
+/// use wharf::fs::OpenOptions;
+/// let mut log = OpenOptions::new().append(true).create(true).open(&path).await?;
+/// log.write_all(b"one line\n").await?;
+/// log.flush().await?;
+/// # wharf::fs::remove_file(&path).await?;
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    read: bool,
+    write: bool,
+    append: bool,
+    truncate: bool,
+    create: bool,
+    create_new: bool,
+    direct: bool,
+    mode: Option<u32>,
+    custom_flags: i32,
+}
+
+impl OpenOptions {
+    /// No option is set: one of `read`, `write` and `append` must be.
+    #[must_use]
+    pub fn new() -> OpenOptions {
+        OpenOptions::default()
+    }
+
+    /// Opens for reading.
+    pub fn read(&mut self, yes: bool) -> &mut OpenOptions {
+        self.read = yes;
+        self
+    }
+
+    /// Opens for writing.
+    pub fn write(&mut self, yes: bool) -> &mut OpenOptions {
+        self.write = yes;
+        self
+    }
+
+    /// Every write goes to the end of the file, wherever that is by then.
+    pub fn append(&mut self, yes: bool) -> &mut OpenOptions {
+        self.append = yes;
+        self
+    }
+
+    /// Cuts the file to length 0.
+    pub fn truncate(&mut self, yes: bool) -> &mut OpenOptions {
+        self.truncate = yes;
+        self
+    }
+
+    /// Makes the file if it does not exist.
+    pub fn create(&mut self, yes: bool) -> &mut OpenOptions {
+        self.create = yes;
+        self
+    }
+
+    /// Makes the file, and fails if it exists.
+    pub fn create_new(&mut self, yes: bool) -> &mut OpenOptions {
+        self.create_new = yes;
+        self
+    }
+
+    /// Bypasses the page cache. Offsets, lengths and the memory of buffers must then be multiples of
+    /// the device's block size, 4,096 bytes as a rule: use [`File::read_at_owned`] and
+    /// [`File::write_at_owned`] with [`AlignedBuf`](crate::io::AlignedBuf). What copies, such as
+    /// [`File::read`], is `InvalidInput`, and so is the open on a file system that cannot do it.
+    pub fn direct(&mut self, yes: bool) -> &mut OpenOptions {
+        self.direct = yes;
+        self
+    }
+
+    /// The permission bits of a file that is made, before the process's umask; 0o666 if not set.
+    pub fn mode(&mut self, mode: u32) -> &mut OpenOptions {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Further bits for the system's open call, such as `O_TMPFILE`, `O_NOFOLLOW`, `O_DSYNC`.
+    pub fn custom_flags(&mut self, flags: i32) -> &mut OpenOptions {
+        self.custom_flags = flags;
+        self
+    }
+
+    /// Opens the file `path`.
+    ///
+    /// If the future is dropped, what was opened is closed. Opening a named pipe waits for its other
+    /// side, as the system does.
+    ///
+    /// # Errors
+    /// That of the system; `InvalidInput` for options that contradict each other and for a path
+    /// with a zero byte.
+    ///
+    /// # Panics
+    /// When it is polled outside a runtime.
+    pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
+        let mut open = op::Open::new(path)
+            .read(self.read)
+            .write(self.write)
+            .append(self.append)
+            .truncate(self.truncate)
+            .create(self.create)
+            .create_new(self.create_new)
+            .direct(self.direct)
+            .custom_flags(self.custom_flags);
+        if let Some(mode) = self.mode {
+            open = open.mode(mode);
+        }
+        let submitted = crate::engine::submit(open)?;
+        let conduit = Conduit::new(submitted.await.into_result()?);
+        Ok(File::new(conduit, self.append))
+    }
+}
