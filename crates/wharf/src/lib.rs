@@ -111,6 +111,7 @@ pub mod hyper_rt;
 pub mod io;
 pub mod net;
 mod primitive;
+pub mod process;
 mod promise;
 pub mod runtime;
 mod slab;

@@ -4,6 +4,7 @@ mod foreign;
 mod fs;
 mod fs_faults;
 mod net;
+mod process;
 mod runtime;
 mod sockets;
 mod task;
