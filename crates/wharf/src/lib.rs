@@ -114,6 +114,7 @@ mod primitive;
 pub mod process;
 mod promise;
 pub mod runtime;
+pub mod signal;
 mod slab;
 pub mod sync;
 pub mod task;

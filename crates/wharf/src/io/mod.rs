@@ -1,10 +1,28 @@
-//! Bytes in general: received pieces, buffered reading, copying.
+//! Bytes in general: received pieces, buffered reading and writing, copying, the standard streams, and
+//! descriptors that wharf does not know.
+//!
+//! Everything here that reads and writes has the traits of `futures-io`. What those need on top
+//! (buffers, lines, adaptors) is taken from `futures-lite` and named here, with one thing to know
+//! about each:
+//!
+//! | name | what it is | when a future of it is dropped |
+//! |---|---|---|
+//! | [`BufReader`], [`BufWriter`] | a buffer around any reader or writer | what is in the buffer stays; a `BufWriter` that is dropped without a flush loses it |
+//! | [`AsyncBufReadExt::lines`], [`split`](AsyncBufReadExt::split) | streams of lines and pieces | nothing is lost: what has come of a line is the stream's |
+//! | [`AsyncBufReadExt::read_until`] | reads up to a byte, appending to a `Vec` | what has come is in the `Vec` |
+//! | [`AsyncBufReadExt::read_line`] | as much, to a `String` | what has come of the line is **lost**: use `lines` where it may be dropped |
+//! | [`copy_buf`], [`copy`] | from a reader to a writer | what was read and not yet written is lost, except that `copy_buf` leaves it in the reader |
+//! | [`AsyncReadExt`], [`AsyncWriteExt`], [`AsyncSeekExt`] | the methods of readers and writers of any type | as the inherent methods |
 
+mod async_fd;
 mod buffered;
 pub(crate) mod conduit;
 mod copy;
+mod copy_buf;
 pub(crate) mod incoming;
 pub(crate) mod spare;
+mod stdin;
+mod stdout;
 pub(crate) mod traits;
 pub(crate) mod write_all;
 
@@ -13,8 +31,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 pub use crate::buf::PoolBuf;
+pub use async_fd::{AsyncFd, Interest, Readiness};
 pub use buffered::Buffered;
 pub use copy::{copy, copy_bidirectional};
+pub use copy_buf::copy_buf;
+pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
+pub use futures_lite::io::{
+    AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader, BufWriter, Lines, Split,
+};
+pub use stdin::{Stdin, StdinLines, stdin};
+pub use stdout::{Stderr, Stdout, stderr, stdout};
 pub use wharf_queue::{AlignedBuf, IoBuf, IoBufMut};
 
 /// What an operation with an owned buffer gives: its result, and the buffer in any case.

@@ -3,9 +3,11 @@
 mod foreign;
 mod fs;
 mod fs_faults;
+mod io;
 mod net;
 mod process;
 mod runtime;
+mod signal;
 mod sockets;
 mod task;
 mod time;
