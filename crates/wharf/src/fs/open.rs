@@ -7,6 +7,7 @@ use wharf_queue::op;
 
 use super::File;
 use crate::io::conduit::Conduit;
+use crate::runtime::home::gone;
 
 /// How a file is to be opened: the options of [`std::fs::OpenOptions`], and direct I/O.
 ///
@@ -109,6 +110,44 @@ impl OpenOptions {
     /// # Panics
     /// When it is polled outside a runtime.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
+        self.submit(self.operation(path)).await
+    }
+
+    /// Opens the file `path` below the open directory `dir` and nowhere else: the path is taken from
+    /// there, and nothing that it leads through may leave it. The system checks this while it walks,
+    /// so that nobody can exchange a name in between.
+    ///
+    /// If the future is dropped, what was opened is closed.
+    ///
+    /// # Errors
+    /// `CrossesDevices` for a path that is absolute, or that leaves by `..` or by a symbolic link; a
+    /// link to an absolute path counts as leaving wherever it leads. `WouldBlock` when names were
+    /// changed meanwhile and trying again makes sense. `Unsupported` where the system has no such
+    /// call. `NotConnected` on another worker than that of `dir`. Else as [`open`](OpenOptions::open).
+    ///
+    /// # Panics
+    /// When it is polled outside a runtime.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("wharf-doc-beneath-{}", std::process::id()));
+    /// # wharf::Runtime::new().unwrap().block_on(async {
+    /// use wharf::fs::{self, File, OpenOptions};
+    /// fs::create_dir_all(&dir).await?;
+    /// fs::write(dir.join("greeting"), "hello").await?;
+    /// let root = File::open(&dir).await?;
+    /// let mut options = OpenOptions::new();
+    /// let options = options.read(true);
+    /// assert!(options.open_beneath(&root, "greeting").await.is_ok());
+    /// assert!(options.open_beneath(&root, "../elsewhere").await.is_err());
+    /// # fs::remove_dir_all(&dir).await?;
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub async fn open_beneath(&self, dir: &File, path: impl AsRef<Path>) -> io::Result<File> {
+        let handle = dir.conduit.handle().get().ok_or_else(gone)?;
+        self.submit(self.operation(path).beneath(&handle)).await
+    }
+
+    fn operation(&self, path: impl AsRef<Path>) -> op::Open {
         let mut open = op::Open::new(path)
             .read(self.read)
             .write(self.write)
@@ -121,6 +160,10 @@ impl OpenOptions {
         if let Some(mode) = self.mode {
             open = open.mode(mode);
         }
+        open
+    }
+
+    async fn submit(&self, open: op::Open) -> io::Result<File> {
         let submitted = crate::engine::submit(open)?;
         let conduit = Conduit::new(submitted.await.into_result()?);
         Ok(File::new(conduit, self.append))
