@@ -30,6 +30,8 @@ struct Totals {
     connections: u64,
     messages: u64,
     bytes: u64,
+    /// That the queue's thread has made; the runtime does not count them.
+    system_calls: Option<u64>,
 }
 
 impl fmt::Display for Totals {
@@ -38,11 +40,16 @@ impl fmt::Display for Totals {
             connections,
             messages,
             bytes,
+            system_calls,
         } = self;
         write!(
             f,
             "{connections} connections, {messages} messages, {bytes} bytes"
-        )
+        )?;
+        match system_calls {
+            Some(calls) => write!(f, ", {calls} system calls"),
+            None => Ok(()),
+        }
     }
 }
 

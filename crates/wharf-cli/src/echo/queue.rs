@@ -93,6 +93,7 @@ fn serve(queue: &Queue, listen: SocketAddr) -> io::Result<Totals> {
             break;
         }
     }
+    server.totals.system_calls = Some(queue.stats().system_calls);
     Ok(server.totals)
 }
 

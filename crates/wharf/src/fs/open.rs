@@ -6,6 +6,7 @@ use std::path::Path;
 use wharf_queue::op;
 
 use super::File;
+use crate::engine::OpFuture;
 use crate::io::conduit::Conduit;
 use crate::runtime::home::gone;
 
@@ -110,7 +111,8 @@ impl OpenOptions {
     /// # Panics
     /// When it is polled outside a runtime.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        self.submit(self.operation(path)).await
+        let submitted = crate::engine::submit(self.operation(path))?;
+        self.opened(submitted).await
     }
 
     /// Opens the file `path` below the open directory `dir` and nowhere else: the path is taken from
@@ -143,8 +145,12 @@ impl OpenOptions {
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub async fn open_beneath(&self, dir: &File, path: impl AsRef<Path>) -> io::Result<File> {
-        let handle = dir.conduit.handle().get().ok_or_else(gone)?;
-        self.submit(self.operation(path).beneath(&handle)).await
+        // The handle is the worker's and must not be held while this waits.
+        let submitted = {
+            let handle = dir.conduit.handle().get().ok_or_else(gone)?;
+            crate::engine::submit(self.operation(path).beneath(&handle))?
+        };
+        self.opened(submitted).await
     }
 
     fn operation(&self, path: impl AsRef<Path>) -> op::Open {
@@ -163,8 +169,7 @@ impl OpenOptions {
         open
     }
 
-    async fn submit(&self, open: op::Open) -> io::Result<File> {
-        let submitted = crate::engine::submit(open)?;
+    async fn opened(&self, submitted: OpFuture<op::Open>) -> io::Result<File> {
         let conduit = Conduit::new(submitted.await.into_result()?);
         Ok(File::new(conduit, self.append))
     }
