@@ -38,12 +38,10 @@ const AWAKE: u8 = 0;
 const PARKED: u8 = 1;
 const NOTIFIED: u8 = 2;
 
-/// A completion that another thread made.
-pub(crate) enum Posted {
-    /// By [`Notifier::post`].
-    User { user_data: u64, value: i64 },
-    /// By the pool: an operation that it has carried out.
-    Pool { slot: u32, result: i64 },
+/// A completion that another thread made, by [`Notifier::post`].
+pub(crate) struct Posted {
+    pub(crate) user_data: u64,
+    pub(crate) value: i64,
 }
 
 /// The state that a queue shares with its notifiers and its pool.
@@ -159,7 +157,7 @@ impl Notifier {
     /// It never blocks and never fails. The inbox takes memory for each completion that the queue
     /// has not taken yet.
     pub fn post(&self, user_data: u64, value: i64) {
-        self.shared.post(Posted::User { user_data, value });
+        self.shared.post(Posted { user_data, value });
     }
 }
 

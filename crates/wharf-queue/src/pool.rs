@@ -7,17 +7,23 @@
 #![expect(unsafe_code)]
 // UNSAFETY: operations lead to their slots by pointers, which are handed to another thread.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::notify::{Posted, Shared};
+use crate::notify::Shared;
 use crate::op::Op;
 use crate::sys;
 
 /// How long a thread stays without work.
 const IDLE_TIME: Duration = Duration::from_secs(10);
+
+/// Room that the lists have from their first use on, so that they do not grow at some later time
+/// when more happens to come together.
+const ROOM: usize = 64;
 
 struct Job {
     slot: u32,
@@ -29,9 +35,17 @@ struct Job {
 // that are `Send`.
 unsafe impl Send for Job {}
 
+/// An operation that has been carried out: its slot, and its result as completions carry it.
+#[derive(Clone, Copy)]
+struct Done {
+    slot: u32,
+    result: i64,
+}
+
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Job>,
+    done: Vec<Done>,
     threads: usize,
     idle: usize,
     ended: bool,
@@ -40,6 +54,8 @@ struct State {
 struct Inner {
     state: Mutex<State>,
     work: Condvar,
+    /// There is something in `done`; set before the owner is woken.
+    has_done: AtomicBool,
     shared: Arc<Shared>,
     limit: usize,
 }
@@ -47,12 +63,25 @@ struct Inner {
 /// The queue's side of the pool. Dropping it lets the threads end.
 pub(crate) struct Pool {
     inner: Arc<Inner>,
+    /// Changes places with the list of what is done, so that neither is allocated again.
+    spare: RefCell<Vec<Done>>,
 }
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code of a user's runs under the lock, so a poisoned state is still a whole one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, slot: u32, result: i64) {
+        let mut state = self.lock();
+        if state.done.capacity() == 0 {
+            state.done.reserve(ROOM);
+        }
+        state.done.push(Done { slot, result });
+        drop(state);
+        self.has_done.store(true, Ordering::Release);
+        self.shared.wake();
     }
 
     /// What a thread of the pool does all its life.
@@ -62,10 +91,7 @@ impl Inner {
             if let Some(job) = state.waiting.pop_front() {
                 drop(state);
                 let result = sys::call::blocking(&job.op);
-                self.shared.post(Posted::Pool {
-                    slot: job.slot,
-                    result,
-                });
+                self.report(job.slot, result);
                 state = self.lock();
                 continue;
             }
@@ -94,15 +120,34 @@ impl Pool {
             inner: Arc::new(Inner {
                 state,
                 work,
+                has_done: AtomicBool::new(false),
                 shared,
                 limit,
             }),
+            spare: RefCell::default(),
         }
     }
 
-    /// Queues an operation; its result is posted to the queue.
+    /// Gives `take` the slot and the result of everything that has been carried out since the last
+    /// time, in that order.
+    pub(crate) fn take_done(&self, mut take: impl FnMut(u32, i64)) {
+        if !self.inner.has_done.swap(false, Ordering::Acquire) {
+            return;
+        }
+        let mut done = self.spare.take();
+        std::mem::swap(&mut done, &mut self.inner.lock().done);
+        for Done { slot, result } in done.drain(..) {
+            take(slot, result);
+        }
+        self.spare.replace(done);
+    }
+
+    /// Queues an operation; its result is there for `take_done`, after the queue has been woken.
     pub(crate) fn submit(&self, slot: u32, op: Op) {
         let mut state = self.inner.lock();
+        if state.waiting.capacity() == 0 {
+            state.waiting.reserve(ROOM);
+        }
         state.waiting.push_back(Job { slot, op });
         if state.idle >= state.waiting.len() || state.threads >= self.inner.limit {
             self.inner.work.notify_one();
@@ -132,15 +177,12 @@ impl Pool {
         if state.waiting.len() < before {
             drop(state);
             let error = error.raw_os_error().unwrap_or(sys::OUT_OF_THREADS);
-            self.inner.shared.post(Posted::Pool {
-                slot,
-                result: -i64::from(error),
-            });
+            self.inner.report(slot, -i64::from(error));
         }
     }
 
     /// Takes an operation back that still waits for a thread. Returns false if it is being carried
-    /// out: then its result is posted in any case.
+    /// out: then its result comes in any case.
     pub(crate) fn cancel(&self, slot: u32) -> bool {
         let mut state = self.inner.lock();
         let Some(position) = state.waiting.iter().position(|job| job.slot == slot) else {

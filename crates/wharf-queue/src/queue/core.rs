@@ -246,18 +246,15 @@ impl Core {
     fn take_posted(&self) {
         // Those that come meanwhile are for the next turn, however fast other threads post.
         for _ in 0..self.shared.posted() {
-            let Some(posted) = self.shared.pop() else {
-                return;
+            let Some(Posted { user_data, value }) = self.shared.pop() else {
+                break;
             };
-            match posted {
-                Posted::User { user_data, value } => {
-                    let (kind, buffer) = (OpKind::Nop, Default::default());
-                    let ready = Ready::new(Token::POSTED, user_data, kind, value, 0, buffer);
-                    self.ledger.ready.borrow_mut().push(ready);
-                }
-                Posted::Pool { slot, result } => self.ledger.complete(slot, result),
-            }
+            let (kind, buffer) = (OpKind::Nop, Default::default());
+            let ready = Ready::new(Token::POSTED, user_data, kind, value, 0, buffer);
+            self.ledger.ready.borrow_mut().push(ready);
         }
+        self.pool
+            .take_done(|slot, result| self.ledger.complete(slot, result));
     }
 
     /// Lets multishot receives go on whose pools have buffers again, and lets go of pools that
