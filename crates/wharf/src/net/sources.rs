@@ -13,7 +13,7 @@ use wharf_queue::{BufPool, Completion, Moment, op};
 
 use super::datagram::Datagrams;
 use super::listener::Listener;
-use super::stream::Stream;
+use super::stream::{Returned, Stream, Ticket};
 use crate::buf::{OutBuf, PoolBuf};
 use crate::engine::Locals;
 use crate::runtime::worker::Worker;
@@ -68,6 +68,8 @@ pub(crate) struct Sources {
     pool: RefCell<Option<BufPool>>,
     /// Bytes of that pool that streams hold and nobody has read.
     pub(super) hoarded: Cell<usize>,
+    /// Lent buffers that were sent and are waited for.
+    returned: RefCell<Vec<Returned>>,
     /// Outgoing buffers that are not in use.
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -86,6 +88,7 @@ impl Default for Sources {
             lingering: RefCell::default(),
             pool: RefCell::default(),
             hoarded: Cell::new(0),
+            returned: RefCell::default(),
             spare: RefCell::default(),
         }
     }
@@ -141,6 +144,16 @@ impl Sources {
             buffer.clear();
             spare.push(buffer);
         }
+    }
+
+    pub(super) fn put_returned(&self, returned: Returned) {
+        self.returned.borrow_mut().push(returned);
+    }
+
+    pub(super) fn take_returned(&self, stream: Key, ticket: Ticket) -> Option<Returned> {
+        let mut all = self.returned.borrow_mut();
+        let position = all.iter().position(|one| one.is_of(stream, ticket))?;
+        Some(all.swap_remove(position))
     }
 
     /// What was sent is not needed any more.

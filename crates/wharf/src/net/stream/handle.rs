@@ -260,21 +260,23 @@ impl StreamRef {
         (result, buf.expect("the buffer that was lent comes back"))
     }
 
-    pub(crate) async fn send(&self, piece: PoolBuf) -> io::Result<()> {
-        let mut piece = Some(piece);
-        let sent = poll_fn(|cx| match self.local() {
-            Ok(Some((worker, stream))) => {
-                stream.poll_send(&worker, cx, &mut piece).map_ok(|()| true)
+    /// Sends a piece; elsewhere, a copy of it. What is left of it stays in `piece`.
+    pub(crate) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        piece: &mut Option<PoolBuf>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match self.local() {
+                Ok(Some((worker, stream))) => return stream.poll_send(&worker, cx, piece),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            Ok(None) => Poll::Ready(Ok(false)),
-            Err(error) => Poll::Ready(Err(error)),
-        });
-        if sent.await? {
-            return Ok(());
-        }
-        match piece {
-            Some(piece) => self.write_all(&piece).await,
-            None => Ok(()),
+            let Some(bytes) = piece.as_mut().filter(|piece| !piece.is_empty()) else {
+                return Poll::Ready(Ok(()));
+            };
+            let count = std::task::ready!(self.poll_write(cx, &[IoSlice::new(bytes)]))?;
+            bytes.advance(count);
         }
     }
 

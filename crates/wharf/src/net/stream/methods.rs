@@ -223,7 +223,8 @@ macro_rules! impl_write {
             /// As [`write`](Self::write).
             pub async fn send(&mut self, piece: $crate::io::PoolBuf) -> std::io::Result<()> {
                 let $this = &*self;
-                $stream.send(piece).await
+                let mut piece = Some(piece);
+                std::future::poll_fn(|cx| $stream.poll_send(cx, &mut piece)).await
             }
 
             /// Waits until everything that was written has been handed to the system. Dropping the

@@ -28,6 +28,7 @@ pub(crate) use self::foreign::Foreign;
 pub(crate) use self::handle::StreamRef;
 use self::receive::Receive;
 use self::send::SendSide;
+pub(super) use self::send::{Returned, Ticket};
 use super::Failure;
 use super::sources::Sources;
 use crate::engine;
@@ -142,5 +143,15 @@ impl Sources {
 
     pub(super) fn hoards_less(&self, less: usize) {
         self.hoarded.set(self.hoarded.get().saturating_sub(less));
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_stream_takes_few_bytes() {
+        assert!(size_of::<Stream>() <= 304, "{}", size_of::<Stream>());
+        assert!(size_of::<StreamRef>() <= 32, "{}", size_of::<StreamRef>());
     }
 }

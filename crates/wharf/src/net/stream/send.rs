@@ -26,6 +26,7 @@ use crate::buf::{OutBuf, PoolBuf};
 use crate::net::Failure;
 use crate::net::sources::Tag;
 use crate::runtime::worker::Worker;
+use crate::slab::Key;
 use crate::task::coop;
 
 /// Bytes that may wait behind the send in flight.
@@ -49,11 +50,19 @@ enum Closing {
     Done,
 }
 
-/// What became of an owned write.
-struct Returned {
+/// What became of an owned write that somebody waits for. These lie with the worker: few streams have
+/// one at a time.
+pub(in crate::net) struct Returned {
+    stream: Key,
     ticket: Ticket,
     result: Result<usize, Failure>,
     buf: OutBuf,
+}
+
+impl Returned {
+    pub(in crate::net) fn is_of(&self, stream: Key, ticket: Ticket) -> bool {
+        self.stream == stream && self.ticket == ticket
+    }
 }
 
 #[derive(Default)]
@@ -70,9 +79,8 @@ pub(super) struct SendSide {
     closing: Closing,
     waker: Option<Waker>,
     last_ticket: Ticket,
-    /// The owned write that is awaited, and what became of it.
+    /// The owned write that is awaited.
     awaited: Ticket,
-    returned: Option<Returned>,
 }
 
 impl SendSide {
@@ -199,7 +207,6 @@ impl Stream {
             send.last_ticket = send.last_ticket.checked_add(1).unwrap_or(1);
             ticket = send.last_ticket;
             send.awaited = ticket;
-            send.returned = None;
         }
         send.enqueue(buf, ticket);
         drop(send);
@@ -237,10 +244,9 @@ impl Stream {
     /// Nobody waits for the lent buffer any more.
     pub(super) fn forget_ticket(&self, worker: &Rc<Worker>) {
         let mut send = self.send.borrow_mut();
-        send.awaited = 0;
-        let returned = send.returned.take();
+        let ticket = std::mem::take(&mut send.awaited);
         drop(send);
-        drop(returned);
+        drop(worker.sources.take_returned(self.key(), ticket));
         self.leave_closed(worker);
     }
 
@@ -260,20 +266,14 @@ impl Stream {
         cx: &mut Context<'_>,
         ticket: Ticket,
     ) -> Poll<(io::Result<usize>, OutBuf)> {
-        let mut send = self.send.borrow_mut();
-        match send.returned.take() {
-            Some(returned) if returned.ticket == ticket => {
-                send.awaited = 0;
-                drop(send);
-                self.leave_closed(worker);
-                let result = returned.result.map_err(Failure::error);
-                Poll::Ready((result, returned.buf))
-            }
-            _ => {
-                send.register(cx);
-                Poll::Pending
-            }
-        }
+        let Some(returned) = worker.sources.take_returned(self.key(), ticket) else {
+            self.send.borrow_mut().register(cx);
+            return Poll::Pending;
+        };
+        self.send.borrow_mut().awaited = 0;
+        self.leave_closed(worker);
+        let result = returned.result.map_err(Failure::error);
+        Poll::Ready((result, returned.buf))
     }
 
     /// Waits until everything that was written has been handed to the system.
@@ -394,17 +394,18 @@ impl Stream {
         let result = outcome.into_result();
         let mut send = self.send.borrow_mut();
         let ticket = send.in_flight.take().unwrap_or(0);
+        let is_awaited = ticket != 0 && ticket == send.awaited;
+        drop(send);
         let failure = result.as_ref().err().map(Failure::of);
-        if ticket != 0 && ticket == send.awaited {
+        if is_awaited {
             let result = result.map_err(|error| Failure::of(&error));
-            send.returned = Some(Returned {
+            worker.sources.put_returned(Returned {
+                stream: self.key(),
                 ticket,
                 result,
                 buf,
             });
-            drop(send);
         } else {
-            drop(send);
             worker.sources.recycle(buf);
         }
         if let Some(failure) = failure {
@@ -442,10 +443,10 @@ impl Stream {
         let mut dropped = Vec::new();
         while let Some(Queued { buf, ticket }) = send.next() {
             if ticket != 0 && ticket == send.awaited {
-                let result = Err(failure);
-                send.returned = Some(Returned {
+                worker.sources.put_returned(Returned {
+                    stream: self.key(),
                     ticket,
-                    result,
+                    result: Err(failure),
                     buf,
                 });
             } else {
