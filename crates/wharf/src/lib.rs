@@ -29,7 +29,11 @@
 //! and comes back; pooled, where received bytes are not copied at all. The streams implement the
 //! traits of `futures-io`, and with features `tokio` and `hyper` of those crates. **[`time`]** has
 //! sleeps, deadlines and intervals; **[`sync`]** names the crates for channels and locks; **[`io`]**
-//! copies and reads in lines.
+//! copies, reads in lines, has the standard streams, and waits for descriptors that wharf does not know.
+//!
+//! **[`fs`]** has files and directories: operations of the ring on io_uring, of a bounded pool of
+//! threads elsewhere. **[`process`]** starts children and waits for them without a thread for each;
+//! **[`signal`]** hears of Ctrl-C and of the other signals.
 //!
 //! ```
 //! # wharf::Runtime::new().unwrap().block_on(async {
@@ -82,6 +86,9 @@
 //! | `JoinSet::join_next` | nothing: the output is the next caller's |
 //! | `spawn_blocking`'s handle | the closure runs to its end |
 //!
+//! Those of [`fs`](fs#what-dropping-a-future-does), [`process`](process#what-dropping-does) and [`io`]
+//! stand there; `Signal::recv`, `ctrl_c` and what waits for an [`AsyncFd`](io::AsyncFd) lose nothing.
+//!
 //! Forgetting a future (`mem::forget`) is sound, and leaks what it holds; the kernel never has a
 //! pointer into one.
 //!
@@ -91,7 +98,9 @@
 //! | a write half | as much, and the sending direction is ended |
 //! | a listener | closed, and so are the connections that nobody took |
 //! | a datagram socket | what was sent is sent; what was received is dropped |
-//! | [`Runtime`] | tasks are dropped, what streams have accepted is sent, the rest is cancelled; handles that are left give `NotConnected` |
+//! | a file, a child's input | what was written is carried out in the background; then it is closed |
+//! | a child process | it goes on, or is killed if that was chosen; it is waited for in the background |
+//! | [`Runtime`] | tasks are dropped, what streams and files have accepted is sent and written, the rest is cancelled; handles that are left give `NotConnected` |
 //!
 //! # Handles on another worker
 //!

@@ -32,7 +32,7 @@
 //! | [`File::flush`], [`File::sync_all`], [`File::sync_data`] | nothing |
 //! | [`File::set_len`], [`File::allocate`] and everything by name | it may have happened or not, whole in either case |
 //! | [`read`], [`read_to_string`] | nothing has changed |
-//! | [`write`], [`copy`] | the destination may hold a part |
+//! | [`write`](fn@write), [`copy`] | the destination may hold a part |
 //! | [`create_dir_all`], [`remove_dir_all`] | a part may have been made; removing goes on to its end |
 //!
 //! A positional write that was borrowed is the one exception to the rule that a dropped borrowed

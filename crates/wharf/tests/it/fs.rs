@@ -405,3 +405,24 @@ fn file_that_tells_no_length_is_read_whole() {
         assert!(whole.contains("VmRSS") && whole.ends_with('\n'));
     });
 }
+
+#[cfg(feature = "tokio")]
+#[test]
+fn file_has_the_traits_of_tokio() {
+    use std::pin::Pin;
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+    on_each_backend(1, async || {
+        let dir = dir();
+        let mut file = File::create_new(dir.path().join("file")).await.unwrap();
+        let write = poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut file), cx, b"tokio"));
+        assert_eq!(write.await.unwrap(), 5);
+        let shutdown = poll_fn(|cx| AsyncWrite::poll_shutdown(Pin::new(&mut file), cx));
+        shutdown.await.unwrap();
+        file.rewind().await.unwrap();
+        let mut room = [0; 8];
+        let mut buf = ReadBuf::new(&mut room);
+        let read = poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut file), cx, &mut buf));
+        read.await.unwrap();
+        assert_eq!(buf.filled(), b"tokio");
+    });
+}
