@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use wharf_queue::op::{self, FileType};
 
-/// What the system knows about a file; from [`metadata`](super::metadata),
+/// What the system knows about a file; from [`metadata`](super::metadata()),
 /// [`File::metadata`](super::File::metadata) and [`DirEntry::metadata`](super::DirEntry::metadata).
 ///
 /// ```

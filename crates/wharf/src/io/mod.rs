@@ -11,7 +11,7 @@
 //! | [`AsyncBufReadExt::lines`], [`split`](AsyncBufReadExt::split) | streams of lines and pieces | nothing is lost: what has come of a line is the stream's |
 //! | [`AsyncBufReadExt::read_until`] | reads up to a byte, appending to a `Vec` | what has come is in the `Vec` |
 //! | [`AsyncBufReadExt::read_line`] | as much, to a `String` | what has come of the line is **lost**: use `lines` where it may be dropped |
-//! | [`copy_buf`], [`copy`] | from a reader to a writer | what was read and not yet written is lost, except that `copy_buf` leaves it in the reader |
+//! | [`copy_buf()`], [`copy()`] | from a reader to a writer | what was read and not yet written is lost, except that `copy_buf` leaves it in the reader |
 //! | [`AsyncReadExt`], [`AsyncWriteExt`], [`AsyncSeekExt`] | the methods of readers and writers of any type | as the inherent methods |
 
 mod async_fd;
