@@ -117,7 +117,7 @@ impl OpenOptions {
 
     /// Opens the file `path` below the open directory `dir` and nowhere else: the path is taken from
     /// there, and nothing that it leads through may leave it. The system checks this while it walks,
-    /// so that nobody can exchange a name in between.
+    /// so that nobody can exchange a name in between. What is opened lives on the worker of `dir`.
     ///
     /// If the future is dropped, what was opened is closed.
     ///
@@ -125,7 +125,7 @@ impl OpenOptions {
     /// `CrossesDevices` for a path that is absolute, or that leaves by `..` or by a symbolic link; a
     /// link to an absolute path counts as leaving wherever it leads. `WouldBlock` when names were
     /// changed meanwhile and trying again makes sense. `Unsupported` where the system has no such
-    /// call. `NotConnected` on another worker than that of `dir`. Else as [`open`](OpenOptions::open).
+    /// call. Else as [`open`](OpenOptions::open).
     ///
     /// # Panics
     /// When it is polled outside a runtime.
@@ -145,12 +145,27 @@ impl OpenOptions {
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub async fn open_beneath(&self, dir: &File, path: impl AsRef<Path>) -> io::Result<File> {
-        // The handle is the worker's and must not be held while this waits.
-        let submitted = {
-            let handle = dir.conduit.handle().get().ok_or_else(gone)?;
-            crate::engine::submit(self.operation(path).beneath(&handle))?
+        if let Some(submitted) = self.begin_beneath(&dir.conduit, path.as_ref())? {
+            return self.opened(submitted).await;
+        }
+        let (options, path) = (self.clone(), path.as_ref().to_owned());
+        let dir = dir.conduit.clone();
+        let home = dir.handle().home().clone();
+        home.call(move || async move {
+            let submitted = options.begin_beneath(&dir, &path)?;
+            options.opened(submitted.ok_or_else(gone)?).await
+        })
+        .await?
+    }
+
+    /// Begins to open below a directory, if that lives here. The handle is the worker's and must not
+    /// be held while something is waited for.
+    fn begin_beneath(&self, dir: &Conduit, path: &Path) -> io::Result<Option<OpFuture<op::Open>>> {
+        let Some(handle) = dir.handle().get() else {
+            return Ok(None);
         };
-        self.opened(submitted).await
+        let operation = self.operation(path).beneath(&handle);
+        Ok(Some(crate::engine::submit(operation)?))
     }
 
     fn operation(&self, path: impl AsRef<Path>) -> op::Open {

@@ -385,6 +385,36 @@ fn file_works_on_another_worker_and_is_dropped_there() {
 }
 
 #[test]
+fn file_is_opened_below_a_directory_from_any_worker() {
+    on_each_backend(2, async || {
+        let dir = dir();
+        fs::write(dir.path().join("inside"), "text").await.unwrap();
+        fs::symlink("/etc/passwd", dir.path().join("out"))
+            .await
+            .unwrap();
+        let root = Arc::new(File::open(dir.path()).await.unwrap());
+        for worker in 0..2 {
+            let root = root.clone();
+            let opened = wharf::spawn_on(worker, move || async move {
+                let mut options = OpenOptions::new();
+                let options = options.read(true);
+                for path in ["../elsewhere", "/etc/passwd", "out"] {
+                    let error = options.open_beneath(&root, path).await.unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::CrossesDevices);
+                }
+                let missing = options.open_beneath(&root, "missing").await.unwrap_err();
+                assert_eq!(missing.kind(), ErrorKind::NotFound);
+                let mut file = options.open_beneath(&root, "inside").await.unwrap();
+                let mut text = String::new();
+                file.read_to_string(&mut text).await.unwrap();
+                text
+            });
+            assert_eq!(opened.await.unwrap(), "text");
+        }
+    });
+}
+
+#[test]
 fn file_is_copied_to_a_file_by_pieces() {
     on_each_backend(1, async || {
         let dir = dir();
