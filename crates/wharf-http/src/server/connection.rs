@@ -198,7 +198,12 @@ impl Watch {
             }
             match &mut self.sleep {
                 Some((armed_ms, sleep)) if *armed_ms <= at_ms => match Pin::new(sleep).poll(cx) {
-                    Poll::Ready(()) => self.sleep = None,
+                    Poll::Ready(()) => {
+                        self.sleep = None;
+                        // Its moment has passed, perhaps since this run began; by the time of
+                        // then, it would have to be slept for again, without end.
+                        self.connection.tick();
+                    }
                     Poll::Pending => return Poll::Pending,
                 },
                 sleep => *sleep = Some((at_ms, self.connection.sleep_until(at_ms))),

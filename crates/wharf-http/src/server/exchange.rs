@@ -77,7 +77,7 @@ impl Connection {
     }
 
     /// Asks the clock.
-    fn tick(&self) {
+    pub(crate) fn tick(&self) {
         self.now_ns.store(Clock::ns(self.clock.now()), Relaxed);
     }
 
