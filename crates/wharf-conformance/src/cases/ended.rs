@@ -12,6 +12,7 @@ use crate::{drain, finish, look, next};
 
 super::cases!(
     "C3" every_kind_that_waits_can_be_cancelled_and_loses_nothing,
+    "C3" cancel_in_the_moment_of_the_start_is_a_cancel_whatever_the_kind,
     "R8" [alone] close_ends_every_kind_that_waits_and_consumes_nothing_later,
     "R8" close_waits_for_file_operations_and_tells_the_truth,
     "C11" deadline_ends_every_kind_that_waits_and_never_early,
@@ -37,6 +38,26 @@ fn every_kind_that_waits_can_be_cancelled_and_loses_nothing(factory: &Factory) {
         (waiting.check)(moved(ended));
         assert!(!queue.cancel(waiting.token));
         assert_eq!(queue.in_flight(), 0, "{kind:?}");
+    }
+}
+
+fn cancel_in_the_moment_of_the_start_is_a_cancel_whatever_the_kind(factory: &Factory) {
+    let queue = factory.queue();
+    for kind in OpKind::ALL {
+        for round in 0..20 {
+            let Some(waiting) = make(kind, &queue, None) else {
+                break;
+            };
+            // What starts on a thread of the kernel's or the pool's has not slept yet, or just now.
+            if round % 3 > 0 {
+                assert_eq!(queue.wait(Duration::ZERO).expect("works").count(), 0);
+            }
+            (0..round).for_each(|_| std::hint::spin_loop());
+            assert!(queue.cancel(waiting.token), "{kind:?}");
+            let ended = (waiting.end)(next(&queue));
+            assert!(matches!(ended, Ended::Cancelled(_)), "{kind:?}: {ended:?}");
+            (waiting.check)(moved(ended));
+        }
     }
 }
 

@@ -56,6 +56,10 @@ const POLLING: u32 = 2;
 const CANCEL_MISSED: u32 = 1 << 8;
 const MAX_CANCEL_MISSED: u32 = 8 << 8;
 
+/// The kernel's own "interrupted, start again", which splice(2) in a ring lets out: the work of an
+/// entry that was cancelled before it slept. User space knows it from tracers only (signal(7)).
+const ERESTARTSYS: RawError = 512;
+
 /// How many parts of a file are sent in one turn, so that others have theirs.
 const SENDFILE_TURN: usize = 32;
 /// How many turns may pass without entering the kernel while results are ready.
@@ -421,8 +425,8 @@ impl Uring {
         let cancelled = record.cancel.get() != CancelReason::None;
         match error {
             libc::ECANCELED => ledger.complete_cancelled(record.index()),
-            libc::EINTR if cancelled => ledger.complete_cancelled(record.index()),
-            libc::EINTR => self.push_operation(ledger, record),
+            libc::EINTR | ERESTARTSYS if cancelled => ledger.complete_cancelled(record.index()),
+            libc::EINTR | ERESTARTSYS => self.push_operation(ledger, record),
             libc::EAGAIN if !record.native_link.get() => {
                 self.wait_for_readiness(ledger, record.index(), record.op());
             }
