@@ -10,6 +10,7 @@ mod peer;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use wharf_queue::op::OpKind;
 use wharf_queue::{BackendKind, Builder, Completion, Operation, Queue, Token};
 
 /// Makes queues on one backend.
@@ -80,6 +81,19 @@ fn finish<O: Operation>(queue: &Queue, token: Token<O>) -> O::Output {
     loop {
         if let Ok(output) = next(queue).take(token) {
             return output;
+        }
+    }
+}
+
+/// As `finish`, but leaves what else completes to those who ask for it; nobody asks for a close.
+fn finish_keeping<O: Operation>(queue: &Queue, token: Token<O>) -> O::Output {
+    loop {
+        if let Some(output) = queue.take(token) {
+            return output;
+        }
+        let completion = next(queue);
+        if completion.kind() != Some(OpKind::Close) {
+            completion.keep().expect("final");
         }
     }
 }

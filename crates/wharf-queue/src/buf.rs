@@ -328,15 +328,29 @@ impl std::fmt::Debug for AlignedBuf {
 }
 
 /// Several buffers that one vectored operation sends or writes from, in order.
+///
+/// What is lent are the buffers themselves, for as long as the operation is in flight: bytes that
+/// are made only for the call are none of them.
+///
+/// ```compile_fail
+/// struct Temporary;
+/// impl wharf_queue::IoVec for Temporary {
+///     fn for_each<'a>(&'a self, f: &mut dyn FnMut(&'a [u8])) {
+///         let bytes = vec![1, 2, 3];
+///         f(&bytes);
+///     }
+/// }
+/// ```
 pub trait IoVec: 'static {
     /// Calls `f` with the bytes of each buffer.
-    fn for_each(&self, f: &mut dyn FnMut(&[u8]));
+    fn for_each<'a>(&'a self, f: &mut dyn FnMut(&'a [u8]));
 }
 
-/// Several buffers that one vectored operation fills, in order.
+/// Several buffers that one vectored operation fills, in order. As with [`IoVec`], they are parts
+/// of `self`, or live for ever.
 pub trait IoVecMut: 'static {
     /// Calls `f` with the region of each buffer.
-    fn for_each_mut(&mut self, f: &mut dyn FnMut(&mut [MaybeUninit<u8>]));
+    fn for_each_mut<'a>(&'a mut self, f: &mut dyn FnMut(&'a mut [MaybeUninit<u8>]));
 
     /// Records that the first `filled` bytes of the buffers, taken as one sequence, were filled.
     ///
@@ -348,13 +362,13 @@ pub trait IoVecMut: 'static {
 macro_rules! vectored {
     ($([$($generics:tt)*] $type:ty),* $(,)?) => {$(
         impl<B: IoBuf, $($generics)*> IoVec for $type {
-            fn for_each(&self, f: &mut dyn FnMut(&[u8])) {
+            fn for_each<'a>(&'a self, f: &mut dyn FnMut(&'a [u8])) {
                 self.iter().for_each(|buf| f(buf.as_bytes()));
             }
         }
 
         impl<B: IoBufMut, $($generics)*> IoVecMut for $type {
-            fn for_each_mut(&mut self, f: &mut dyn FnMut(&mut [MaybeUninit<u8>])) {
+            fn for_each_mut<'a>(&'a mut self, f: &mut dyn FnMut(&'a mut [MaybeUninit<u8>])) {
                 self.iter_mut().for_each(|buf| f(buf.as_uninit()));
             }
 

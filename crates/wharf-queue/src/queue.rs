@@ -3,9 +3,9 @@
 //! Owns the order in which things happen in a turn. It makes no system call, reads no clock and
 //! knows no system: the backend does; and it holds no operation: the ledger does.
 //!
-//! **Borrowing.** The backend and the ledger's lists stand in `RefCell`s. User code (the drop of a
-//! buffer, `set_filled`) runs in `finish` only, when none of them is borrowed, so it may come back
-//! to the queue.
+//! **Borrowing.** The backend and the ledger's lists stand in `RefCell`s. User code (a buffer that is
+//! looked at in `place`, that is filled or dropped in `finish`) runs when none of them is borrowed,
+//! so it may come back to the queue.
 
 mod builder;
 mod chain;
@@ -172,7 +172,9 @@ impl Queue {
     pub fn submit<P: Prepare>(&self, operation: P) -> Result<Token<P::Op>, SubmitError<P::Op>> {
         let slot = self.place(operation.prepare())?;
         let token = slot.token();
-        self.core.start(slot);
+        if slot.state.get() == State::Held {
+            self.core.start(slot);
+        }
         self.core.run_followups();
         Ok(Token::from_bits(token.to_bits()))
     }
@@ -234,7 +236,8 @@ impl Queue {
                 record.abandoned.set(true);
                 self.core.ledger.littered.set(true);
             }
-            State::Free => {}
+            // Nobody has the token yet.
+            State::Free | State::Placing => {}
         }
     }
 
@@ -276,14 +279,21 @@ impl Queue {
 
     #[cold]
     fn drop_all_doomed(&self) {
-        self.core.ledger.sweep();
+        let ledger = &self.core.ledger;
         loop {
-            let Some(ready) = self.core.ledger.doomed.borrow_mut().pop_front() else {
+            // Each time anew: what was dropped may have discarded others.
+            ledger.sweep();
+            if ledger.doomed.borrow().is_empty() {
                 break;
-            };
-            self.discard_ready(&ready);
+            }
+            loop {
+                let Some(ready) = ledger.doomed.borrow_mut().pop_front() else {
+                    break;
+                };
+                self.discard_ready(&ready);
+            }
         }
-        self.core.ledger.littered.set(false);
+        ledger.littered.set(false);
     }
 
     /// Prepares to be waited for by a foreign loop: hands over what is submitted and returns a
@@ -457,6 +467,10 @@ impl Queue {
             Deadline::At(moment) => core.set_deadline(index, moment),
         }
         count(&core.ledger.counters.submitted);
+        if slot.cancel.get() != CancelReason::None {
+            // The code of its own buffer has asked for its end.
+            core.ledger.complete_cancelled(index);
+        }
         Ok(slot)
     }
 
@@ -524,6 +538,8 @@ impl Queue {
             if self.core.ledger.items_out.get() > 0 {
                 // Somebody holds an item of this, or of another: it needs the slot as it is.
                 let output = slot.with_payload::<O, _>(|op| op.item(done))?;
+                // It may have been KEPT, and is taken once.
+                slot.state.set(State::Done);
                 self.core.ledger.lingering.borrow_mut().push(slot.index());
                 return Some(output);
             }

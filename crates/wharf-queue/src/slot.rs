@@ -5,13 +5,16 @@
 //! no decision about cancels or deadlines; `ledger` does.
 //!
 //! ```text
-//!          1 alloc, place      2 start            3 complete           4 free
-//!   FREE -----------------> HELD -----> IN_FLIGHT -----------> DONE -----------> FREE
-//!                             |  3 complete (never started)     | 5 keep   4 free ^
-//!                             +-------------------------------->+-------> KEPT ---+
+//!        0 alloc        1 place      2 start            3 complete           4 free
+//!   FREE -----> PLACING -----> HELD -----> IN_FLIGHT -----------> DONE -----------> FREE
+//!                                |  3 complete (never started)     | 5 keep   4 free ^
+//!                                +-------------------------------->+-------> KEPT ---+
 //! ```
 //!
-//! 1 `Slots::alloc` and `Slots::place`, called by `Queue::submit` and `Chain::then`.
+//! 0 `Slots::alloc`. While a slot is PLACING the code of a user's buffer runs, which may do to the
+//!   queue whatever it likes: nobody ends the operation before it lies in its slot, a cancel that
+//!   comes meanwhile is noted.
+//! 1 `Slots::place`, called by `Queue::submit` and `Chain::then`.
 //! 2 `Core::start`: the backend, the pool or the timer heap has it now.
 //! 3 `Ledger::complete`, called by whoever carried the operation out.
 //! 4 `Slots::free`, by `Queue::finish`, which has moved the payload out. It raises the generation,
@@ -126,6 +129,7 @@ impl<O> fmt::Debug for Token<O> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
     Free,
+    Placing,
     Held,
     InFlight,
     Done,
@@ -439,7 +443,7 @@ impl Slots {
         self.free.set(slot.list_next.get());
         self.live.set(self.live.get() + 1);
         // What is not set here was put back when the last operation completed.
-        slot.state.set(State::Held);
+        slot.state.set(State::Placing);
         slot.cancel.set(CancelReason::None);
         slot.list_next.set(NONE);
         slot.backend_word.set(0);
@@ -481,6 +485,7 @@ impl Slots {
         // referred to again before the final completion.
         let payload = unsafe { &mut *payload };
         slot.set_op(prepare(payload, slot));
+        slot.state.set(State::Held);
     }
 
     /// Puts the result of a DONE operation into its slot, until it is asked for.

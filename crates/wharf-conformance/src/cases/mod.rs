@@ -9,8 +9,10 @@ mod forbidden;
 mod forgotten;
 mod limits;
 mod race;
+mod reentry;
 mod shortage;
 mod signal;
+mod stale;
 mod state;
 mod stream;
 mod table;
@@ -46,8 +48,10 @@ pub(crate) fn all() -> Vec<Case> {
         forgotten::CASES,
         limits::CASES,
         race::CASES,
+        reentry::CASES,
         shortage::CASES,
         signal::CASES,
+        stale::CASES,
         time::CASES,
     ]
     .concat()

@@ -21,7 +21,7 @@ use crate::bufpool::PoolCore;
 use crate::ledger::Ledger;
 use crate::notify::Wake;
 use crate::op::{OpKind, Support, Target};
-use crate::slot::Slot;
+use crate::slot::{Slot, Token};
 use crate::sys;
 use crate::time::Moment;
 
@@ -135,7 +135,7 @@ pub(crate) trait Backend {
 
     /// Takes over a whole chain if the system can link it natively with the meaning that the
     /// contract gives it (C11); else returns false and has done nothing.
-    fn submit_chain(&mut self, ledger: &Ledger, slots: &[u32]) -> bool;
+    fn submit_chain(&mut self, ledger: &Ledger, chain: &[Token]) -> bool;
 
     /// Asks for the early end of an operation that was submitted and is not completed. The reason
     /// is in the slot. Never lost; the operation's own report is the truth.
@@ -198,7 +198,7 @@ macro_rules! dispatch {
 dispatch! {
     [&] self.support(kind: OpKind) -> Support;
     [&mut] self.submit(ledger: &Ledger, record: &Slot);
-    [&mut] self.submit_chain(ledger: &Ledger, slots: &[u32]) -> bool;
+    [&mut] self.submit_chain(ledger: &Ledger, chain: &[Token]) -> bool;
     [&mut] self.cancel(ledger: &Ledger, slot: u32);
     [&mut] self.wait(ledger: &Ledger, sleep: Sleep) -> io::Result<()>;
     [&mut] self.waker() -> io::Result<Box<dyn Wake>>;

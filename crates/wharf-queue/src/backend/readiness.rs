@@ -455,7 +455,7 @@ impl<S: Selector> Backend for Emulation<S> {
         }
     }
 
-    fn submit_chain(&mut self, _: &Ledger, _: &[u32]) -> bool {
+    fn submit_chain(&mut self, _: &Ledger, _: &[Token]) -> bool {
         false
     }
 

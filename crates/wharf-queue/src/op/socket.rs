@@ -279,13 +279,15 @@ impl Operation for Close {
     }
 
     fn lower(&mut self, _: &Slot) -> Result<Op, sys::RawError> {
+        // From now on the descriptor is this operation's to give back, which cannot be cancelled:
+        // the last clone of the handle must not do it again, even if the completion is forgotten.
+        self.handle.mark_closed();
         Ok(Op::Close {
             fd: self.handle.target(),
         })
     }
 
     fn finish(self, done: Done<'_>) -> Self::Output {
-        self.handle.mark_closed();
         done.outcome().map(drop)
     }
 }

@@ -4,7 +4,7 @@ use super::Queue;
 use crate::backend::Backend;
 use crate::error::SubmitError;
 use crate::op::{Prepare, Support};
-use crate::slot::{State, Token};
+use crate::slot::{Slot, State, Token};
 
 /// A chain of operations, from [`Queue::chain`]: each starts when the one before it has succeeded.
 ///
@@ -38,14 +38,15 @@ use crate::slot::{State, Token};
 #[must_use = "a chain does nothing until it is submitted"]
 pub struct Chain<'q> {
     queue: &'q Queue,
-    slots: Vec<u32>,
+    /// Any of them may have ended already, by a cancel or a deadline, and its slot be another's.
+    tokens: Vec<Token>,
 }
 
 impl<'q> Chain<'q> {
     pub(crate) fn new(queue: &'q Queue) -> Chain<'q> {
         Chain {
             queue,
-            slots: Vec::new(),
+            tokens: Vec::new(),
         }
     }
 
@@ -67,45 +68,68 @@ impl<'q> Chain<'q> {
         }
         let slot = self.queue.place(submission)?;
         let token = slot.token();
-        if let Some(&last) = self.slots.last() {
-            self.queue.core.ledger.slots.get(last).chain(token);
+        if let Some(&last) = self.tokens.last() {
+            match self.held(last) {
+                Some(last) => last.chain(token),
+                // The chain is broken before it.
+                None if slot.state.get() == State::Held => {
+                    self.queue.core.ledger.complete_cancelled(slot.index());
+                }
+                None => {}
+            }
         }
-        self.slots.push(slot.index());
+        self.tokens.push(token);
+        self.queue.core.run_followups();
         Ok(Token::from_bits(token.to_bits()))
+    }
+
+    /// An operation whose turn can still come.
+    fn held(&self, token: Token) -> Option<&'q Slot> {
+        let record = self.queue.core.ledger.slots.lookup(token);
+        record.filter(|record| record.state.get() == State::Held)
     }
 
     /// Submits the chain.
     pub fn submit(mut self) {
-        let slots = std::mem::take(&mut self.slots);
         let core = &*self.queue.core;
-        let Some(&first) = slots.first() else { return };
-        let native = slots.len() > 1
-            && slots.iter().all(|&slot| {
-                let slot = core.ledger.slots.get(slot);
-                let in_pool = core.support[slot.route.get() as usize] == Support::Pool;
-                slot.state.get() == State::Held && !in_pool
-            })
-            && core.backend.borrow_mut().submit_chain(&core.ledger, &slots);
-        if native {
-            for &slot in &slots {
-                let record = core.ledger.slots.get(slot);
-                record.native_link.set(true);
-                record.state.set(State::InFlight);
-            }
-        } else {
-            let first = core.ledger.slots.get(first);
-            if first.state.get() == State::Held {
+        // If the first has ended already, those behind it have too.
+        if let Some(first) = self.tokens.first().and_then(|&first| self.held(first)) {
+            if !self.submit_natively() {
                 core.start(first);
             }
         }
+        // From now on they end by themselves.
+        self.tokens.clear();
         core.run_followups();
+    }
+
+    /// Hands the whole chain to the backend, if it is whole and the backend links such operations.
+    fn submit_natively(&self) -> bool {
+        let core = &*self.queue.core;
+        let linkable = |&token: &Token| {
+            self.held(token)
+                .is_some_and(|record| core.support[record.route.get() as usize] != Support::Pool)
+        };
+        let native = self.tokens.len() > 1
+            && self.tokens.iter().all(linkable)
+            && core
+                .backend
+                .borrow_mut()
+                .submit_chain(&core.ledger, &self.tokens);
+        if native {
+            for record in self.tokens.iter().filter_map(|&token| self.held(token)) {
+                record.native_link.set(true);
+                record.state.set(State::InFlight);
+            }
+        }
+        native
     }
 }
 
 impl Drop for Chain<'_> {
     fn drop(&mut self) {
-        for &slot in &self.slots {
-            self.queue.discard(self.queue.core.ledger.slots.token(slot));
+        for &token in &self.tokens {
+            self.queue.discard(token);
         }
     }
 }

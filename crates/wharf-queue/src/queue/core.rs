@@ -110,6 +110,9 @@ impl Core {
         if record.cancel.get() == CancelReason::None {
             record.cancel.set(reason);
         }
+        if record.state.get() == State::Placing {
+            return;
+        }
         let here = record.state.get() == State::Held
             || record.kind.get() == OpKind::Timer
             || matches!(self.support[record.route.get() as usize], Support::Pool)
@@ -129,7 +132,7 @@ impl Core {
         for &slot in &in_flight {
             // An earlier cancel may have ended a later one: a chain on one handle.
             let state = self.ledger.slots.get(slot).state.get();
-            if matches!(state, State::Held | State::InFlight) {
+            if matches!(state, State::Placing | State::Held | State::InFlight) {
                 self.cancel(slot, CancelReason::Request);
             }
         }

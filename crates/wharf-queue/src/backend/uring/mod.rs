@@ -682,17 +682,17 @@ impl Backend for Uring {
         }
     }
 
-    fn submit_chain(&mut self, ledger: &Ledger, slots: &[u32]) -> bool {
-        let links = |(position, &slot): (usize, &u32)| {
-            let record = ledger.slots.get(slot);
+    fn submit_chain(&mut self, ledger: &Ledger, chain: &[Token]) -> bool {
+        let links = |(position, token): (usize, &Token)| {
+            let record = ledger.slots.get(token.index() as u32);
             links_natively(record.op()) && (position == 0 || !record.has_deadline())
         };
-        if !slots.iter().enumerate().all(links) || !self.backlog.is_empty() {
+        if !chain.iter().enumerate().all(links) || !self.backlog.is_empty() {
             return false;
         }
         let room = |uring: &mut Uring| {
             let ring = uring.ring.submission();
-            ring.capacity() - ring.len() >= slots.len()
+            ring.capacity() - ring.len() >= chain.len()
         };
         if !room(self) {
             let _ = self.enter(ledger, Sleep::Not, false);
@@ -700,10 +700,10 @@ impl Backend for Uring {
                 return false;
             }
         }
-        for (position, &slot) in slots.iter().enumerate() {
-            let record = ledger.slots.get(slot);
-            let bits = record.token().to_bits();
-            let last = position + 1 == slots.len();
+        for (position, token) in chain.iter().enumerate() {
+            let record = ledger.slots.get(token.index() as u32);
+            let bits = token.to_bits();
+            let last = position + 1 == chain.len();
             let flags = if last { Flags::empty() } else { Flags::IO_LINK };
             let entry = prep::entry(record, |entry| entry.user_data(bits).flags(flags));
             let pushed = self.push(ledger, &entry);
