@@ -166,8 +166,9 @@ fn slow_head_is_closed_however_it_drips() {
             ..Limits::default()
         };
         let served = Served::files(kind, limits, &dir);
-        let mut client = served.connect();
+        // The server's time begins at the latest when this thread has come back from here.
         let began = Instant::now();
+        let mut client = served.connect();
         client
             .stream()
             .set_read_timeout(Some(Duration::from_millis(5)))
