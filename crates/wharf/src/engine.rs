@@ -377,6 +377,18 @@ impl<T: 'static> Local<T> {
         }
     }
 
+    /// Takes the value away from its thread's table and does something with it there. Does nothing
+    /// if the runtime has ended.
+    pub(crate) fn end(&self, f: impl FnOnce(&Rc<Worker>, &T) + Send + 'static) {
+        let key = self.key;
+        self.home.run(move |worker| {
+            let value = worker.sources.locals.borrow_mut().remove(key);
+            if let Some(value) = value.and_then(|value| value.downcast::<T>().ok()) {
+                f(worker, &value);
+            }
+        });
+    }
+
     /// Takes the value back, on its thread; `None` elsewhere, if the runtime has ended, or while
     /// somebody is using it.
     pub(crate) fn take(&self) -> Option<T> {

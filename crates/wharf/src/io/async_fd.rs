@@ -13,7 +13,7 @@ use wharf_queue::op;
 use wharf_queue::{AsHandle, Handle, HandleKind};
 
 use crate::carried::Carried;
-use crate::engine::Local;
+use crate::engine::{self, Local};
 use crate::runtime::worker;
 
 pub use wharf_queue::op::{Interest, Readiness};
@@ -41,13 +41,24 @@ pub use wharf_queue::op::{Interest, Readiness};
 /// ```
 pub struct AsyncFd<T> {
     /// Dropped first: the second handle is not to outlive the thing for long.
-    handle: Local<Handle>,
+    handle: Second,
     reading: Option<Carried<op::Poll>>,
     writing: Option<Carried<op::Poll>>,
     inner: T,
 }
 
 impl<T> Unpin for AsyncFd<T> {}
+
+/// The handle for the queue. When it is dropped, what still waits on it is cancelled: a future that
+/// was forgotten would else keep the thing open.
+struct Second(Local<Handle>);
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        self.0
+            .end(|worker, handle| engine::close_in_background(worker, handle.clone()));
+    }
+}
 
 impl<T: AsHandle> AsyncFd<T> {
     /// Makes it known to the current worker.
@@ -69,7 +80,7 @@ impl<T: AsHandle> AsyncFd<T> {
             ));
         }
         Ok(AsyncFd {
-            handle: Local::new(handle),
+            handle: Second(Local::new(handle)),
             reading: None,
             writing: None,
             inner,
@@ -105,6 +116,7 @@ impl<T> AsyncFd<T> {
 
     fn start(&self, interest: Interest) -> io::Result<Carried<op::Poll>> {
         self.handle
+            .0
             .start(move |handle: &Handle| op::Poll::new(handle, interest))
     }
 
