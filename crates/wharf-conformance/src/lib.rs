@@ -1,13 +1,17 @@
 //! The wharf contract as tests, written once and generic over the backend.
 //!
-//! A [`Case`] states a promise and checks it on queues that a [`Factory`] makes. The test binary
-//! runs every case on every backend that this machine has; a further backend costs one line there.
+//! There are two families. A [`Case`] states a promise and checks it on queues that a [`Factory`]
+//! makes. A [`handles::Case`] does so on the handles of the runtime, and is a future, so that it can
+//! be run by whatever can await one. A test binary runs them, with [`runner::main`], on every backend
+//! that this machine has.
 
 mod cases;
 mod fixture;
+pub mod handles;
 mod peer;
+pub mod runner;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wharf_queue::op::OpKind;
@@ -54,6 +58,18 @@ pub struct Case {
 #[must_use]
 pub fn cases() -> Vec<Case> {
     cases::all()
+}
+
+/// Every case of the queue, as checks for the runner.
+#[must_use]
+pub fn queue_checks(factory: Factory) -> Vec<runner::Check> {
+    let check = |case: Case| runner::Check {
+        name: case.name.to_owned(),
+        promise: case.promise,
+        alone: case.alone,
+        run: Arc::new(move || (case.run)(&factory)),
+    };
+    cases().into_iter().map(check).collect()
 }
 
 static NOT_RUN: Mutex<Vec<String>> = Mutex::new(Vec::new());

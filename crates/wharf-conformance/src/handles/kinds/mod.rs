@@ -1,0 +1,105 @@
+//! Everything that waits, by what it is on. What exists on one system only is in `os`.
+//!
+//! Owns the accounts by which a loss, a double or a wrong order shows.
+
+mod accept;
+pub(super) mod datagram;
+mod file;
+pub(super) mod stream;
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::hash::Hash;
+use std::io;
+use std::pin::Pin;
+
+use super::{BoxFuture, Scene, os};
+
+/// A scene that is being set up on the current worker.
+pub(super) type Making = Pin<Box<dyn Future<Output = Box<dyn Scene>>>>;
+
+/// A kind of wait.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    pub(super) make: fn() -> Making,
+}
+
+/// One after the other.
+pub(super) fn all() -> Vec<Kind> {
+    [
+        stream::KINDS,
+        accept::KINDS,
+        datagram::KINDS,
+        file::KINDS,
+        os::kinds(),
+    ]
+    .concat()
+}
+
+/// A read of a handle, given how many bytes were read before.
+pub(super) type Read<S> = for<'a> fn(&'a mut S, u64) -> BoxFuture<'a, io::Result<Vec<u8>>>;
+
+/// Reads exactly so many bytes from another handle of the same thing.
+pub(super) type Twin = Box<dyn FnOnce(&mut [u8]) + Send>;
+
+/// The bytes of a stream, each known by its place.
+#[derive(Default)]
+pub(super) struct Bytes {
+    brought: u64,
+    pub(super) got: u64,
+}
+
+/// The byte at a place. The period is prime, so that a shift by any buffer's length shows.
+fn byte_at(place: u64) -> u8 {
+    (place % 251) as u8
+}
+
+pub(super) fn bytes_at(place: u64, count: u64) -> Vec<u8> {
+    (place..place + count).map(byte_at).collect()
+}
+
+impl Bytes {
+    /// The bytes that are brought next, not many.
+    pub(super) fn bring(&mut self) -> Vec<u8> {
+        let count = 1 + self.brought % 97;
+        let bytes = bytes_at(self.brought, count);
+        self.brought += count;
+        bytes
+    }
+
+    pub(super) fn get(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let expected = bytes_at(self.got, bytes.len() as u64);
+        assert_eq!(bytes, expected, "at byte {}", self.got);
+        self.got += bytes.len() as u64;
+        Ok(())
+    }
+
+    pub(super) fn is_outstanding(&self) -> bool {
+        self.got < self.brought
+    }
+}
+
+/// Things that come one by one, each once, in an order that nobody promises.
+pub(super) struct Items<T> {
+    pub(super) outstanding: HashSet<T>,
+}
+
+impl<T: Hash + Eq + std::fmt::Debug> Items<T> {
+    pub(super) fn new() -> Items<T> {
+        Items {
+            outstanding: HashSet::new(),
+        }
+    }
+
+    pub(super) fn bring(&mut self, item: T) {
+        assert!(self.outstanding.insert(item), "items are distinct");
+    }
+
+    pub(super) fn get(&mut self, item: &T) {
+        assert!(self.outstanding.remove(item), "{item:?} was not brought");
+    }
+}

@@ -1,0 +1,152 @@
+//! The contract on handles of the runtime: C4 to C7 and R1 to R8, through futures.
+//!
+//! Owns the list of cases and what they all use. A case is a future that knows nothing but handles,
+//! so that whatever can await one can run it: [`in_task`] does so in a task, and a fiber can in the
+//! same way. It needs a runtime with [`WORKERS`] workers.
+//!
+//! ```text
+//!   kinds    everything that waits, as a `Scene`: how it waits, and how to bring what it waits for
+//!   ways     what can happen to a wait: dropped, timed out, forgotten, aborted, moved, ..
+//!   cases    every way with every kind; and races and faults that are not of this form
+//! ```
+
+mod kinds;
+mod os;
+mod ways;
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use wharf::task::yield_now;
+use wharf_queue::BackendKind;
+
+use crate::runner::Check;
+
+/// How many workers the runtime of a case has.
+pub const WORKERS: usize = 3;
+
+/// No case takes this long.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A case as it runs.
+pub type Running = Pin<Box<dyn Future<Output = ()>>>;
+
+/// One promise, and how it is checked.
+#[derive(Clone)]
+pub struct Case {
+    /// `subject_behaviour`, or `way::kind`.
+    pub name: String,
+    /// The promise or race of the contract that it is about.
+    pub promise: &'static str,
+    /// It counts or changes what belongs to the process, so that it needs one of its own.
+    pub alone: bool,
+    begin: Arc<dyn Fn() -> Running + Send + Sync>,
+}
+
+impl Case {
+    /// The case as a future, to be awaited on worker 0 of a runtime with [`WORKERS`] workers. It
+    /// panics if the promise is broken.
+    #[must_use]
+    pub fn begin(&self) -> Running {
+        (self.begin)()
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Case({}: {})", self.promise, self.name)
+    }
+}
+
+/// Every case.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    ways::cases()
+}
+
+/// Every case as a check for the runner, carried out by `carry` on a backend.
+pub fn checks(backend: BackendKind, carry: fn(BackendKind, &Case)) -> Vec<Check> {
+    let check = |case: Case| Check {
+        name: format!("handles::{}", case.name),
+        promise: case.promise,
+        alone: case.alone,
+        run: Arc::new(move || carry(backend, &case)),
+    };
+    cases().into_iter().map(check).collect()
+}
+
+/// Runs a case in the first task of a runtime.
+///
+/// # Panics
+/// If the promise is broken.
+pub fn in_task(backend: BackendKind, case: &Case) {
+    let builder = wharf::Runtime::builder().backend(backend).workers(WORKERS);
+    let runtime = builder.build().expect("the backend was probed");
+    let done = runtime.block_on(async { wharf::time::timeout(PATIENCE, case.begin()).await });
+    done.unwrap_or_else(|_| panic!("not done in {PATIENCE:?}"));
+}
+
+/// What is awaited in a scene, on whatever worker.
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What is left to be checked when a handle is closed.
+type After = Box<dyn FnOnce() + Send>;
+
+/// A handle that can be waited for, and the other side, which brings what it waits for.
+trait Scene: Send {
+    /// Waits, and accounts for what comes: it fails if that is not what was brought next.
+    fn wait(&mut self) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Brings something, from outside of the runtime.
+    fn bring(&mut self);
+
+    /// Whether something was brought that nobody has got.
+    fn is_outstanding(&self) -> bool;
+
+    /// Whether a wait cannot be ready now.
+    fn must_wait(&self) -> bool {
+        !self.is_outstanding()
+    }
+
+    /// Closes the handle. What is given then brings something, when the close has taken effect, and
+    /// checks that it is there for another handle of the same thing.
+    fn close(self: Box<Self>) -> After;
+}
+
+/// Polls a future so many times, with a turn of the worker after each, and drops it if it is not
+/// ready by then.
+async fn poll_times<F: Future>(times: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    for _ in 0..times {
+        let polled = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
+        if let Poll::Ready(output) = polled {
+            return Some(output);
+        }
+        yield_now().await;
+    }
+    None
+}
+
+/// Gets everything that was brought.
+async fn collect(scene: &mut dyn Scene) {
+    while scene.is_outstanding() {
+        scene.wait().await.expect("it was brought");
+    }
+}
+
+/// What the current worker has in flight, to come back to with [`is_quiet`].
+fn in_flight() -> u64 {
+    wharf::runtime::stats().in_flight
+}
+
+/// Waits until the current worker has no more in flight than before: what was closed is closed.
+async fn is_quiet(before: u64) {
+    while in_flight() > before {
+        yield_now().await;
+    }
+}
