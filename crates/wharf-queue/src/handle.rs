@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -51,9 +52,58 @@ pub enum SocketOption {
     SendBuffer(u32),
     /// How many hops a packet of IPv4 may take (`IP_TTL`).
     Ttl(u32),
+    /// How many hops a packet of IPv6 may take (`IPV6_UNICAST_HOPS`).
+    HopsV6(u32),
+    /// How long a connection is quiet before it is probed (`TCP_KEEPIDLE`), in whole seconds, rounded
+    /// up; see [`KeepAlive`](SocketOption::KeepAlive).
+    KeepAliveIdle(Duration),
+    /// The time between two probes that are not answered (`TCP_KEEPINTVL`), in whole seconds, rounded
+    /// up.
+    KeepAliveInterval(Duration),
+    /// How many probes are not answered before the connection counts as gone (`TCP_KEEPCNT`).
+    KeepAliveProbes(u32),
+    /// Joins a group: datagrams that are sent to it arrive from now on (`IP_ADD_MEMBERSHIP`).
+    JoinV4(MulticastV4),
+    /// Leaves a group (`IP_DROP_MEMBERSHIP`).
+    LeaveV4(MulticastV4),
+    /// Joins a group of IPv6 (`IPV6_ADD_MEMBERSHIP`).
+    JoinV6(MulticastV6),
+    /// Leaves a group of IPv6 (`IPV6_DROP_MEMBERSHIP`).
+    LeaveV6(MulticastV6),
+    /// How many hops a datagram to a group may take (`IP_MULTICAST_TTL`): 1 keeps it in the local
+    /// network.
+    MulticastTtlV4(u32),
+    /// The same for IPv6 (`IPV6_MULTICAST_HOPS`).
+    MulticastHopsV6(u32),
+    /// Whether what is sent to a group also arrives on this machine (`IP_MULTICAST_LOOP`).
+    MulticastLoopV4(bool),
+    /// The same for IPv6 (`IPV6_MULTICAST_LOOP`).
+    MulticastLoopV6(bool),
+    /// The interface, by its address, on which datagrams to a group leave (`IP_MULTICAST_IF`).
+    MulticastInterfaceV4(Ipv4Addr),
+    /// The interface, by its number, on which datagrams to a group leave (`IPV6_MULTICAST_IF`).
+    MulticastInterfaceV6(u32),
     /// What a close does with bytes that are not sent (`SO_LINGER`): `None` sends them in the
     /// background; zero resets the connection.
     Linger(Option<Duration>),
+}
+
+/// A group of IPv4, on one interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MulticastV4 {
+    /// The address of the group.
+    pub group: Ipv4Addr,
+    /// The address of the interface; unspecified for the system's choice.
+    pub interface: Ipv4Addr,
+}
+
+/// A group of IPv6, on one interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MulticastV6 {
+    /// The address of the group.
+    pub group: Ipv6Addr,
+    /// The number of the interface; 0 for the system's choice.
+    pub interface: u32,
 }
 
 /// A socket or file that is attached to a queue. Clones are references to the same one.

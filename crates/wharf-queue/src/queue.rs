@@ -102,6 +102,17 @@ impl Queue {
         Ok(self.adopt(reply.into_raw()?, socket.kind().handle))
     }
 
+    /// Makes two Unix sockets that are connected to each other, of the kind of `socket`.
+    ///
+    /// # Errors
+    /// That of the system (socketpair(2)); `Unsupported` for kinds that have no pairs.
+    pub fn socket_pair(&self, socket: &crate::op::Socket) -> io::Result<(Handle, Handle)> {
+        let kind = socket.kind();
+        let reply = self.backend_control(None, sys::Control::Pair(kind))?;
+        let [one, other] = reply.into_pair()?;
+        Ok((self.adopt(one, kind.handle), self.adopt(other, kind.handle)))
+    }
+
     /// Binds a socket to an address.
     ///
     /// # Errors

@@ -424,6 +424,32 @@ impl<T: 'static> fmt::Debug for Local<T> {
     }
 }
 
+/// Closes what `take` gives up on its worker, and waits until the descriptor has been given back.
+///
+/// # Errors
+/// That of the close; `NotConnected` if there is nothing to close any more.
+pub(crate) async fn close_at(
+    home: &Arc<Home>,
+    take: impl FnOnce(&Rc<Worker>) -> Option<Handle> + Send + 'static,
+) -> io::Result<()> {
+    let begin = move |worker: &Rc<Worker>| {
+        let handle = take(worker).ok_or_else(gone)?;
+        submit_to(worker, wharf_queue::op::Close::new(handle)).map_err(io::Error::from)
+    };
+    if worker::here(home.id).is_none() {
+        let closed = home.call(move || async move {
+            let closing = begin(&worker::expect_current())?;
+            closing.await.into_result()
+        });
+        return closed.await?;
+    }
+    let closing = {
+        let worker = worker::here(home.id).ok_or_else(gone)?;
+        begin(&worker)?
+    };
+    closing.await.into_result()
+}
+
 /// Closes a handle in the background: cancels what is in flight on it, waits for that, and gives
 /// the descriptor back.
 pub(crate) fn close_in_background(worker: &Worker, handle: Handle) {

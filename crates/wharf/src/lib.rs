@@ -97,6 +97,7 @@
 //! | a stream | what was written is sent in the background, in order, for as long as [`runtime::Builder::linger`] allows; then it is closed |
 //! | a write half | as much, and the sending direction is ended |
 //! | a listener | closed, and so are the connections that nobody took |
+//! | a socket whose `close` is waited for | as dropping the handle does, in the background if that future is dropped |
 //! | a datagram socket | what was sent is sent; what was received is dropped |
 //! | a file, a child's input | what was written is carried out in the background; then it is closed |
 //! | a child process | it goes on, or is killed if that was chosen; it is waited for in the background |

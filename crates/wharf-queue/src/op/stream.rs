@@ -679,6 +679,13 @@ impl Operation for SendFile {
         [Some(&self.socket), Some(&self.file)]
     }
 
+    fn check(&self, _: &Queue) -> Result<(), Refusal> {
+        match i64::try_from(self.offset) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Refusal::Invalid("the offset is above the system's limit")),
+        }
+    }
+
     fn lower(&mut self, _: &Slot) -> Result<Op, sys::RawError> {
         if self.len == 0 {
             return Ok(Op::Known { result: 0 });

@@ -258,11 +258,14 @@ impl Datagrams {
     }
 
     pub(super) fn close(&self, worker: &Rc<Worker>) {
-        let removed = worker.sources.datagrams.borrow_mut().remove(self.key());
-        if removed.is_none() {
-            return;
+        if let Some(socket) = self.give_up(worker) {
+            engine::close_in_background(worker, socket);
         }
-        engine::close_in_background(worker, self.socket.clone());
+    }
+
+    /// Takes it out of the table, to be closed; `None` if that was done before.
+    fn give_up(&self, worker: &Worker) -> Option<Handle> {
+        worker.sources.datagrams.borrow_mut().remove(self.key())?;
         let mut receive = self.receive.borrow_mut();
         let waiting = std::mem::take(&mut receive.waiting);
         let mut wakers = std::mem::take(&mut receive.wakers);
@@ -270,6 +273,7 @@ impl Datagrams {
         drop(receive);
         drop(waiting);
         wakers.into_iter().for_each(Waker::wake);
+        Some(self.socket.clone())
     }
 }
 
@@ -405,6 +409,17 @@ impl DatagramRef {
             connecting.await.into_result()
         });
         connected.await?
+    }
+
+    /// Sends what was accepted for sending, closes the socket, and waits until that is done.
+    pub(super) async fn close(self) -> io::Result<()> {
+        let flushed = self.flush().await;
+        let key = self.key;
+        let closed = engine::close_at(&self.home, move |worker| {
+            let socket = worker.sources.datagram_socket(key)?;
+            socket.give_up(worker)
+        });
+        flushed.and(closed.await)
     }
 
     /// Sets an option: at once on the home worker; elsewhere it is told to, and an error is not heard

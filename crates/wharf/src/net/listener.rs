@@ -159,17 +159,22 @@ impl Listener {
 
     /// Closes the socket, and the connections that nobody took.
     pub(super) fn close(&self, worker: &Rc<Worker>) {
-        let removed = worker.sources.listeners.borrow_mut().remove(self.key());
-        if removed.is_none() {
-            return;
+        if let Some(socket) = self.give_up(worker) {
+            engine::close_in_background(worker, socket);
         }
+    }
+
+    /// Takes it out of the table, to be closed, and closes the connections that nobody took; `None`
+    /// if that was done before.
+    fn give_up(&self, worker: &Worker) -> Option<Handle> {
+        worker.sources.listeners.borrow_mut().remove(self.key())?;
         let mut accepts = self.accepts.borrow_mut();
         let waiting = std::mem::take(&mut accepts.waiting);
         let wakers = std::mem::take(&mut accepts.wakers);
         drop(accepts);
         drop(waiting);
-        engine::close_in_background(worker, self.socket.clone());
         wakers.into_iter().for_each(Waker::wake);
+        Some(self.socket.clone())
     }
 }
 
@@ -227,6 +232,16 @@ impl ListenerRef {
             let worker = worker::here(self.home.id).ok_or_else(gone)?;
             let listener = worker.sources.listener(self.key).ok_or_else(gone)?;
             listener.poll_accept(&worker, cx)
+        })
+        .await
+    }
+
+    /// Closes it, and waits until that is done.
+    pub(super) async fn close(self) -> io::Result<()> {
+        let key = self.key;
+        engine::close_at(&self.home, move |worker| {
+            let listener = worker.sources.listener(key)?;
+            listener.give_up(worker)
         })
         .await
     }

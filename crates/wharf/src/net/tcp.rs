@@ -120,6 +120,16 @@ impl TcpListener {
         self.local
     }
 
+    /// Stops listening, closes the connections that nobody took, and waits until the socket is given
+    /// back: as dropping does, but telling when it is done. Dropping the future leaves it to be done
+    /// in the background.
+    ///
+    /// # Errors
+    /// `NotConnected` if the runtime has ended.
+    pub async fn close(self) -> io::Result<()> {
+        self.inner.close().await
+    }
+
     pub(super) fn inner(&self) -> &ListenerRef {
         &self.inner
     }
@@ -247,6 +257,19 @@ impl TcpStream {
             Ok(owned) => Ok(owned.into()),
             Err(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
+    }
+
+    /// Sends what was written, closes the connection, and waits until the socket is given back: as
+    /// dropping does, but telling of errors. Dropping the future leaves it to be done in the
+    /// background.
+    ///
+    /// If something was received that nobody has read, the peer may see a reset, as the system does
+    /// it.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); the socket is closed in any case.
+    pub async fn close(self) -> io::Result<()> {
+        self.stream.close().await
     }
 
     /// The number of the worker that it lives on.

@@ -52,9 +52,36 @@ impl UdpSocket {
     }
 
     fn bind_to(address: SocketAddr) -> io::Result<UdpSocket> {
+        UdpSocket::bind_with(address, &[])
+    }
+
+    /// Binds a socket to `address` after setting options, for those that must be set before: to share
+    /// a port, above all.
+    ///
+    /// A member of a group of the local network, beside other programs:
+    /// ```
+    /// # wharf::Runtime::new().unwrap().block_on(async {
+    /// use std::net::Ipv4Addr;
+    /// use wharf::net::{MulticastV4, SocketOption, UdpSocket};
+    /// let any = "0.0.0.0:0".parse().unwrap();
+    /// let socket = UdpSocket::bind_with(any, &[SocketOption::ReuseAddress(true)])?;
+    /// let (group, interface) = (Ipv4Addr::new(239, 255, 7, 7), Ipv4Addr::LOCALHOST);
+    /// socket.set_option(SocketOption::JoinV4(MulticastV4 { group, interface }))?;
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// That of the system.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn bind_with(address: SocketAddr, options: &[SocketOption]) -> io::Result<UdpSocket> {
         let worker = worker::expect_current();
         let address = Address::from(address);
         let socket = worker.queue.socket(&op::Socket::datagram_for(&address))?;
+        for option in options {
+            socket.set_option(*option)?;
+        }
         worker.queue.bind(&socket, address)?;
         let local = ip(&socket.local_addr()?);
         let inner = DatagramRef::new(&worker, socket, false);
@@ -155,13 +182,22 @@ impl UdpSocket {
         self.local
     }
 
-    /// Sets an option.
+    /// Sets an option: joins a group ([`SocketOption::JoinV4`]), allows broadcasts, ...
     ///
     /// # Errors
     /// That of the system. On another worker than its own, it is done a moment later, and an error
     /// is not told.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.inner.set_option(option)
+    }
+
+    /// Sends what was accepted for sending, and closes the socket: as dropping does, but telling of
+    /// errors. Dropping the future leaves it to be done in the background.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); the socket is closed in any case.
+    pub async fn close(self) -> io::Result<()> {
+        self.inner.close().await
     }
 }
 

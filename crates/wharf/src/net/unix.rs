@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
-use wharf_queue::{Address, OwnedHandle, UnixAddress, op};
+use wharf_queue::{Address, OwnedHandle, SocketOption, UnixAddress, op};
 
 use super::connect::Connecting;
 use super::datagram::{Datagram, DatagramRef};
@@ -102,6 +102,16 @@ impl UnixListener {
     pub fn local_addr(&self) -> &Address {
         &self.local
     }
+
+    /// Stops listening, closes the connections that nobody took, and waits until the socket is given
+    /// back: as dropping does, but telling when it is done. Dropping the future leaves it to be done
+    /// in the background.
+    ///
+    /// # Errors
+    /// `NotConnected` if the runtime has ended.
+    pub async fn close(self) -> io::Result<()> {
+        self.inner.close().await
+    }
 }
 
 impl fmt::Debug for UnixListener {
@@ -142,7 +152,33 @@ impl UnixStream {
         Ok(UnixStream { stream })
     }
 
-    /// Takes over a connected socket of the system's, such as one half of a pair.
+    /// Makes two streams that are connected to each other.
+    ///
+    /// ```
+    /// # wharf::Runtime::new().unwrap().block_on(async {
+    /// let (mut one, mut other) = wharf::net::UnixStream::pair()?;
+    /// one.write_all(b"hello").await?;
+    /// let mut buf = [0; 5];
+    /// other.read_exact(&mut buf).await?;
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// That of the system; `Unsupported` where it has no such pairs.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
+        let worker = worker::expect_current();
+        let kind = op::Socket::stream_for(&Address::Unnamed);
+        let (one, other) = worker.queue.socket_pair(&kind)?;
+        let stream = |socket| UnixStream {
+            stream: StreamRef::new(&worker, socket),
+        };
+        Ok((stream(one), stream(other)))
+    }
+
+    /// Takes over a connected socket of the system's, such as one that was inherited.
     ///
     /// # Errors
     /// That of the system.
@@ -154,6 +190,29 @@ impl UnixStream {
         let socket = worker.queue.attach(handle)?;
         let stream = StreamRef::new(&worker, socket);
         Ok(UnixStream { stream })
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// That of the system. On another worker than its own, it is done a moment later, and an error
+    /// is not told.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.stream
+            .with_socket(move |socket| socket.set_option(option))
+    }
+
+    /// Sends what was written, closes the connection, and waits until the socket is given back: as
+    /// dropping does, but telling of errors. Dropping the future leaves it to be done in the
+    /// background.
+    ///
+    /// If something was received that nobody has read, the peer may see a reset, as the system does
+    /// it.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); the socket is closed in any case.
+    pub async fn close(self) -> io::Result<()> {
+        self.stream.close().await
     }
 
     /// The number of the worker that it lives on.
@@ -197,7 +256,38 @@ impl UnixDatagram {
         Ok(UnixDatagram { inner })
     }
 
-    /// Takes over a socket of the system's, such as one half of a pair.
+    /// Makes two sockets that are connected to each other.
+    ///
+    /// # Errors
+    /// That of the system; `Unsupported` where it has no such pairs.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
+        let worker = worker::expect_current();
+        let kind = op::Socket::datagram_for(&Address::Unnamed);
+        let (one, other) = worker.queue.socket_pair(&kind)?;
+        let socket = |socket| UnixDatagram {
+            inner: DatagramRef::new(&worker, socket, true),
+        };
+        Ok((socket(one), socket(other)))
+    }
+
+    /// Makes a socket that is bound to no name: it can send, and nobody can answer.
+    ///
+    /// # Errors
+    /// That of the system.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn unbound() -> io::Result<UnixDatagram> {
+        let worker = worker::expect_current();
+        let kind = op::Socket::datagram_for(&Address::Unnamed);
+        let inner = DatagramRef::new(&worker, worker.queue.socket(&kind)?, true);
+        Ok(UnixDatagram { inner })
+    }
+
+    /// Takes over a socket of the system's, such as one that was inherited.
     ///
     /// # Errors
     /// That of the system.
@@ -270,5 +360,23 @@ impl UnixDatagram {
     /// Those of a datagram that was sent before.
     pub async fn flush(&self) -> io::Result<()> {
         self.inner.flush().await
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// That of the system. On another worker than its own, it is done a moment later, and an error
+    /// is not told.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.inner.set_option(option)
+    }
+
+    /// Sends what was accepted for sending, and closes the socket: as dropping does, but telling of
+    /// errors. Dropping the future leaves it to be done in the background.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); the socket is closed in any case.
+    pub async fn close(self) -> io::Result<()> {
+        self.inner.close().await
     }
 }

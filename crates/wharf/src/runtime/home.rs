@@ -82,9 +82,18 @@ impl Home {
 
     /// Has something done on the worker's thread: at once if this is it. Does nothing if the worker
     /// has ended; then its things are gone anyway.
+    ///
+    /// A worker of this thread that is not running now, because `block_on` has returned, looks at its
+    /// queue for this: a stream that is dropped then is sent to its end and closed, and does not wait
+    /// until the runtime runs again.
     pub(crate) fn run(&self, call: impl FnOnce(&Rc<Worker>) + Send + 'static) {
         match worker::here(self.id) {
-            Some(worker) => call(&worker),
+            Some(worker) => {
+                call(&worker);
+                if worker::current().is_none_or(|current| current.home.id != self.id) {
+                    worker.look_while_resting();
+                }
+            }
             None => drop(self.send(Message::Call(Box::new(call)))),
         }
     }

@@ -243,6 +243,27 @@ impl Worker {
         self.wait(timeout);
     }
 
+    /// Looks at the queue of a worker that is not running, without sleeping, for as long as that brings
+    /// its operations on. Tasks do not run.
+    #[cold]
+    pub(crate) fn look_while_resting(self: &Rc<Worker>) {
+        /// A send, a cancel, a close, and some to spare: whatever takes longer is not waited for.
+        const LOOKS: usize = 8;
+        if self.is_closing() {
+            return;
+        }
+        let _entered = self.enter_within();
+        for _ in 0..LOOKS {
+            let before = self.queue.in_flight();
+            self.flush_sources();
+            let submitted = self.queue.in_flight();
+            self.wait(Some(Duration::ZERO));
+            if self.queue.in_flight() == submitted && before == submitted {
+                return;
+            }
+        }
+    }
+
     fn until_next_timer(&self) -> Option<Duration> {
         let next = self.timers.borrow().next_deadline()?;
         Some(next.saturating_duration_since(self.now()))

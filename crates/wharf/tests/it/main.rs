@@ -1,5 +1,6 @@
 //! Tests of the runtime, by what they are about.
 
+mod closing;
 mod foreign;
 mod fs;
 mod fs_faults;

@@ -2,13 +2,15 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Read, Write};
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use wharf::net::{
-    SocketOption, TcpListener, TcpSocket, TcpStream, UdpSocket, UnixAddress, UnixDatagram,
-    UnixListener, UnixStream, serve, serve_sharded,
+    MulticastV4, MulticastV6, SocketOption, TcpListener, TcpSocket, TcpStream, UdpSocket,
+    UnixAddress, UnixDatagram, UnixListener, UnixStream, serve, serve_sharded,
 };
 use wharf::task::yield_now;
 
@@ -239,6 +241,96 @@ fn options_are_set_and_a_refused_one_says_so() {
 }
 
 /// Connects so many times and returns the numbers of the workers that answered.
+#[test]
+fn datagrams_of_a_group_reach_its_members_only() {
+    on_each_backend(1, async || {
+        let share = [SocketOption::ReuseAddress(true)];
+        let any = "0.0.0.0:0".parse().unwrap();
+        let member = UdpSocket::bind_with(any, &share).unwrap();
+        let port = member.local_addr().port();
+        let address = (Ipv4Addr::UNSPECIFIED, port).into();
+        let second = UdpSocket::bind_with(address, &share).unwrap();
+        let unshared = UdpSocket::bind_with(address, &[]).unwrap_err();
+        assert_eq!(unshared.kind(), ErrorKind::AddrInUse);
+
+        let (group, interface) = (Ipv4Addr::new(239, 255, 7, 9), Ipv4Addr::LOCALHOST);
+        let group = MulticastV4 { group, interface };
+        member.set_option(SocketOption::JoinV4(group)).unwrap();
+        second.set_option(SocketOption::JoinV4(group)).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let options = [
+            SocketOption::MulticastInterfaceV4(interface),
+            SocketOption::MulticastTtlV4(1),
+            SocketOption::MulticastLoopV4(true),
+        ];
+        for option in options {
+            sender.set_option(option).unwrap();
+        }
+        let to = (group.group, port).into();
+        sender.send_to(b"to all", to).await.unwrap();
+        let mut buf = [0; 16];
+        assert_eq!(member.recv(&mut buf).await.unwrap(), 6);
+        assert_eq!(second.recv(&mut buf).await.unwrap(), 6);
+
+        second.set_option(SocketOption::LeaveV4(group)).unwrap();
+        let again = second.set_option(SocketOption::LeaveV4(group));
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::AddrNotAvailable);
+        sender.send_to(b"to members", to).await.unwrap();
+        assert_eq!(member.recv(&mut buf).await.unwrap(), 10);
+    });
+}
+
+#[test]
+fn options_of_connections_and_of_ipv6_are_set() {
+    on_each_backend(1, async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr()).await.unwrap();
+        for option in [
+            SocketOption::KeepAlive(true),
+            SocketOption::KeepAliveIdle(Duration::from_millis(1500)),
+            SocketOption::KeepAliveInterval(Duration::from_secs(5)),
+            SocketOption::KeepAliveProbes(3),
+            SocketOption::Ttl(17),
+            SocketOption::SendBuffer(100_000),
+            SocketOption::Linger(Some(Duration::from_secs(1))),
+        ] {
+            stream.set_option(option).unwrap();
+        }
+        // No time at all is none that the system knows.
+        let never = SocketOption::KeepAliveIdle(Duration::ZERO);
+        assert!(stream.set_option(never).is_err());
+        let stream = stream.into_std().unwrap();
+        assert_eq!(stream.ttl().unwrap(), 17);
+        let stream = socket2::SockRef::from(&stream);
+        assert_eq!(stream.tcp_keepalive_time().unwrap(), Duration::from_secs(2));
+        assert_eq!(
+            stream.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(5)
+        );
+        assert_eq!(stream.tcp_keepalive_retries().unwrap(), 3);
+        assert_eq!(stream.linger().unwrap(), Some(Duration::from_secs(1)));
+
+        let Ok(socket) = UdpSocket::bind("[::1]:0").await else {
+            return; // This machine has no IPv6.
+        };
+        let group = MulticastV6 {
+            group: "ff01::7:9".parse().unwrap(),
+            interface: 1,
+        };
+        for option in [
+            SocketOption::HopsV6(9),
+            SocketOption::MulticastHopsV6(1),
+            SocketOption::MulticastLoopV6(true),
+            SocketOption::MulticastInterfaceV6(1),
+            SocketOption::JoinV6(group),
+            SocketOption::LeaveV6(group),
+        ] {
+            let set = socket.set_option(option);
+            set.unwrap_or_else(|error| panic!("{option:?}: {error}"));
+        }
+    });
+}
+
 fn ask(address: std::net::SocketAddr, times: usize) -> Vec<u8> {
     let mut streams = Vec::new();
     let mut workers = Vec::new();

@@ -5,9 +5,11 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::{Address, RawAddress, RawHandle, SocketKind, check, error_from_raw};
-use crate::handle::{HandleKind, SocketOption};
+use crate::handle::{HandleKind, MulticastV4, MulticastV6, SocketOption};
 
 /// A call that does not wait.
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ pub(crate) enum Control {
     /// Finds out what a descriptor is, and makes a socket or a pipe non-blocking.
     Attach(RawHandle),
     Socket(SocketKind),
+    /// Two sockets that are connected to each other.
+    Pair(SocketKind),
     Bind(Address),
     Listen(i32),
     LocalAddress,
@@ -28,6 +32,7 @@ pub(crate) enum Reply {
     Nothing,
     Kind(HandleKind),
     Raw(RawHandle),
+    Pair([RawHandle; 2]),
     Address(Address),
 }
 
@@ -46,6 +51,13 @@ impl Reply {
     pub(crate) fn into_raw(self) -> io::Result<RawHandle> {
         match self {
             Reply::Raw(raw) => Ok(raw),
+            _ => Err(unexpected()),
+        }
+    }
+
+    pub(crate) fn into_pair(self) -> io::Result<[RawHandle; 2]> {
+        match self {
+            Reply::Pair(pair) => Ok(pair),
             _ => Err(unexpected()),
         }
     }
@@ -72,6 +84,7 @@ pub(crate) fn perform(raw: RawHandle, control: Control) -> io::Result<Reply> {
     match control {
         Control::Attach(raw) => attach(raw).map(Reply::Kind),
         Control::Socket(kind) => socket(kind).map(Reply::Raw),
+        Control::Pair(kind) => pair(kind).map(Reply::Pair),
         Control::Bind(address) => bind(raw, &address),
         Control::Listen(backlog) => {
             // SAFETY: a call with two numbers.
@@ -112,6 +125,15 @@ fn socket(kind: SocketKind) -> io::Result<RawHandle> {
     checked(unsafe { libc::socket(kind.domain, kind.kind | flags, kind.protocol) })
 }
 
+fn pair(kind: SocketKind) -> io::Result<[RawHandle; 2]> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let mut pair = [-1; 2];
+    let out = pair.as_mut_ptr();
+    // SAFETY: `out` is valid for writing two descriptors (socketpair(2)).
+    checked(unsafe { libc::socketpair(kind.domain, kind.kind | flags, kind.protocol, out) })?;
+    Ok(pair)
+}
+
 fn bind(raw: RawHandle, address: &Address) -> io::Result<Reply> {
     let mut storage = RawAddress::empty();
     storage.set(address).map_err(error_from_raw)?;
@@ -132,31 +154,77 @@ fn address_by(call: AddressCall, raw: RawHandle) -> io::Result<Reply> {
 }
 
 fn set_socket_option(raw: RawHandle, option: SocketOption) -> io::Result<Reply> {
+    use libc::{IPPROTO_IP as V4, IPPROTO_IPV6 as V6, IPPROTO_TCP as TCP, SOL_SOCKET as SOCKET};
     let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     let (level, name, value) = match option {
-        SocketOption::NoDelay(yes) => (libc::IPPROTO_TCP, libc::TCP_NODELAY, yes.into()),
-        SocketOption::ReuseAddress(yes) => (libc::SOL_SOCKET, libc::SO_REUSEADDR, yes.into()),
-        SocketOption::ReusePort(yes) => (libc::SOL_SOCKET, libc::SO_REUSEPORT, yes.into()),
-        SocketOption::KeepAlive(yes) => (libc::SOL_SOCKET, libc::SO_KEEPALIVE, yes.into()),
-        SocketOption::Broadcast(yes) => (libc::SOL_SOCKET, libc::SO_BROADCAST, yes.into()),
-        SocketOption::OnlyV6(yes) => (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, yes.into()),
-        SocketOption::ReceiveBuffer(bytes) => (libc::SOL_SOCKET, libc::SO_RCVBUF, number(bytes)),
-        SocketOption::SendBuffer(bytes) => (libc::SOL_SOCKET, libc::SO_SNDBUF, number(bytes)),
-        SocketOption::Ttl(hops) => (libc::IPPROTO_IP, libc::IP_TTL, number(hops)),
+        SocketOption::NoDelay(yes) => (TCP, libc::TCP_NODELAY, yes.into()),
+        SocketOption::ReuseAddress(yes) => (SOCKET, libc::SO_REUSEADDR, yes.into()),
+        SocketOption::ReusePort(yes) => (SOCKET, libc::SO_REUSEPORT, yes.into()),
+        SocketOption::KeepAlive(yes) => (SOCKET, libc::SO_KEEPALIVE, yes.into()),
+        SocketOption::KeepAliveIdle(time) => (TCP, libc::TCP_KEEPIDLE, whole_seconds(time)),
+        SocketOption::KeepAliveInterval(time) => (TCP, libc::TCP_KEEPINTVL, whole_seconds(time)),
+        SocketOption::KeepAliveProbes(count) => (TCP, libc::TCP_KEEPCNT, number(count)),
+        SocketOption::Broadcast(yes) => (SOCKET, libc::SO_BROADCAST, yes.into()),
+        SocketOption::OnlyV6(yes) => (V6, libc::IPV6_V6ONLY, yes.into()),
+        SocketOption::ReceiveBuffer(bytes) => (SOCKET, libc::SO_RCVBUF, number(bytes)),
+        SocketOption::SendBuffer(bytes) => (SOCKET, libc::SO_SNDBUF, number(bytes)),
+        SocketOption::Ttl(hops) => (V4, libc::IP_TTL, number(hops)),
+        SocketOption::HopsV6(hops) => (V6, libc::IPV6_UNICAST_HOPS, number(hops)),
+        SocketOption::MulticastTtlV4(hops) => (V4, libc::IP_MULTICAST_TTL, number(hops)),
+        SocketOption::MulticastHopsV6(hops) => (V6, libc::IPV6_MULTICAST_HOPS, number(hops)),
+        SocketOption::MulticastLoopV4(yes) => (V4, libc::IP_MULTICAST_LOOP, yes.into()),
+        SocketOption::MulticastLoopV6(yes) => (V6, libc::IPV6_MULTICAST_LOOP, yes.into()),
+        SocketOption::MulticastInterfaceV6(index) => (V6, libc::IPV6_MULTICAST_IF, number(index)),
+        SocketOption::MulticastInterfaceV4(address) => {
+            return set_option(raw, V4, libc::IP_MULTICAST_IF, &in_address(address));
+        }
+        SocketOption::JoinV4(group) => return join_v4(raw, libc::IP_ADD_MEMBERSHIP, group),
+        SocketOption::LeaveV4(group) => return join_v4(raw, libc::IP_DROP_MEMBERSHIP, group),
+        SocketOption::JoinV6(group) => return join_v6(raw, libc::IPV6_ADD_MEMBERSHIP, group),
+        SocketOption::LeaveV6(group) => return join_v6(raw, libc::IPV6_DROP_MEMBERSHIP, group),
         SocketOption::Linger(duration) => {
-            // Whole seconds, rounded up (socket(7)).
-            let seconds = duration.map(|duration| {
-                let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-                i32::try_from(whole).unwrap_or(i32::MAX)
-            });
             let linger = libc::linger {
-                l_onoff: seconds.is_some().into(),
-                l_linger: seconds.unwrap_or(0),
+                l_onoff: duration.is_some().into(),
+                l_linger: duration.map_or(0, whole_seconds),
             };
-            return set_option(raw, libc::SOL_SOCKET, libc::SO_LINGER, &linger);
+            return set_option(raw, SOCKET, libc::SO_LINGER, &linger);
         }
     };
     set_option(raw, level, name, &value)
+}
+
+/// Whole seconds, rounded up (socket(7), tcp(7)).
+fn whole_seconds(time: Duration) -> i32 {
+    let whole = time
+        .as_secs()
+        .saturating_add((time.subsec_nanos() > 0).into());
+    i32::try_from(whole).unwrap_or(i32::MAX)
+}
+
+fn in_address(address: Ipv4Addr) -> libc::in_addr {
+    libc::in_addr {
+        s_addr: u32::from_ne_bytes(address.octets()),
+    }
+}
+
+/// Joins or leaves a group (ip(7)).
+fn join_v4(raw: RawHandle, name: i32, group: MulticastV4) -> io::Result<Reply> {
+    let request = libc::ip_mreq {
+        imr_multiaddr: in_address(group.group),
+        imr_interface: in_address(group.interface),
+    };
+    set_option(raw, libc::IPPROTO_IP, name, &request)
+}
+
+/// Joins or leaves a group (ipv6(7)).
+fn join_v6(raw: RawHandle, name: i32, group: MulticastV6) -> io::Result<Reply> {
+    let request = libc::ipv6_mreq {
+        ipv6mr_multiaddr: libc::in6_addr {
+            s6_addr: group.group.octets(),
+        },
+        ipv6mr_interface: group.interface,
+    };
+    set_option(raw, libc::IPPROTO_IPV6, name, &request)
 }
 
 fn set_option<T>(raw: RawHandle, level: i32, name: i32, value: &T) -> io::Result<Reply> {

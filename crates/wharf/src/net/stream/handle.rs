@@ -15,6 +15,7 @@ use wharf_queue::{Handle, IoBuf, IoBufMut};
 use super::foreign::{Foreign, Request, Step};
 use super::{Failure, Stream};
 use crate::buf::{OutBuf, PoolBuf};
+use crate::engine;
 use crate::runtime::home::{Home, Message, gone};
 use crate::runtime::worker::{self, Worker};
 use crate::slab::Key;
@@ -344,6 +345,17 @@ impl StreamRef {
     /// The socket, on the home worker.
     pub(crate) fn socket(&self) -> io::Result<Option<Handle>> {
         Ok(self.local()?.map(|(_, stream)| stream.socket.clone()))
+    }
+
+    /// Sends what was written, closes the socket, and waits until that is done.
+    pub(crate) async fn close(self) -> io::Result<()> {
+        let flushed = self.flush().await;
+        let key = self.key;
+        let closed = engine::close_at(&self.home, move |worker| {
+            let stream = worker.sources.stream(key)?;
+            stream.give_up(worker)
+        });
+        flushed.and(closed.await)
     }
 
     /// Takes the socket out; see [`Stream::take_out`].

@@ -97,13 +97,17 @@ impl Stream {
     /// Closes the socket in the background, which cancels what is in flight on it. What comes for
     /// its key from now on is stale.
     pub(super) fn close(&self, worker: &Rc<Worker>) {
-        let removed = worker.sources.streams.borrow_mut().remove(self.key());
-        if removed.is_none() {
-            return;
+        if let Some(socket) = self.give_up(worker) {
+            engine::close_in_background(worker, socket);
         }
+    }
+
+    /// Takes it out of the table, to be closed; `None` if that was done before.
+    fn give_up(&self, worker: &Worker) -> Option<Handle> {
+        worker.sources.streams.borrow_mut().remove(self.key())?;
         worker.home.connections.fetch_sub(1, Ordering::Relaxed);
         self.drop_hoard(&worker.sources);
-        engine::close_in_background(worker, self.socket.clone());
+        Some(self.socket.clone())
     }
 
     /// The runtime ends: handles that are left get an error from now on. One that waits for a lent
