@@ -121,9 +121,10 @@ fn expand(attribute: TokenStream, item: TokenStream, is_test: bool) -> Result<To
 /// Options: `workers = NUMBER` (0 for one a processor; 1 if not given), `backend = "NAME"`,
 /// `crate = PATH` if `wharf` has another name.
 ///
-/// ```ignore
+/// ```
 /// #[wharf::main(workers = 4)]
 /// async fn main() -> std::io::Result<()> {
+///     assert_eq!(wharf::runtime::workers(), 4);
 ///     Ok(())
 /// }
 /// ```
@@ -137,8 +138,8 @@ pub fn main(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// Makes an async function a test that runs on a runtime of its own; the options are those of
 /// [`macro@main`].
 ///
-/// ```ignore
-/// #[wharf::test(backend = "epoll")]
+/// ```
+/// #[wharf::test(workers = 2)]
 /// async fn one_and_one_is_two() {
 ///     assert_eq!(wharf::spawn(async { 1 + 1 }).await.unwrap(), 2);
 /// }

@@ -31,12 +31,7 @@
 //! No `unsafe` is needed to use it. The names of some operations are those of standard traits
 //! (`Send`, `Sync`, `Read`, `Write`): write `op::Send`, and do not import the module's contents.
 
-/// The README's code, compiled and run.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
-
-/// The same for the page that explains how it works.
+/// The code of the page that explains how it works, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/how-it-works.md")]
 struct HowItWorks;

@@ -63,7 +63,7 @@ async fn join(room: Rc<RefCell<Room>>, stream: TcpStream) -> io::Result<()> {
 }
 
 #[wharf::main]
-async fn main() -> io::Result<()> {
+pub(crate) async fn main() -> io::Result<()> {
     let address = std::env::args().nth(1);
     let address = address.unwrap_or("127.0.0.1:7777".to_owned());
     let listener = TcpListener::bind(address).await?;

@@ -4,19 +4,15 @@
 use wharf::net::TcpListener;
 
 #[wharf::main]
-async fn main() -> std::io::Result<()> {
-    let address = std::env::args().skip(1).last();
-    let address = address.unwrap_or("127.0.0.1:7777".to_owned());
+pub(crate) async fn main() -> std::io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7777".into());
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr());
     loop {
         let (mut stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
         wharf::spawn(async move {
-            while let Some(piece) = stream.recv().await? {
-                stream.send(piece).await?;
-            }
-            std::io::Result::Ok(())
+            let (mut read, mut write) = stream.split();
+            wharf::io::copy(&mut read, &mut write).await
         });
     }
 }

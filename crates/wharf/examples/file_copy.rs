@@ -146,7 +146,7 @@ async fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let (Some(from), Some(to), None) = (arguments.next(), arguments.next(), arguments.next())
     else {

@@ -29,7 +29,7 @@ async fn serve(mut stream: TcpStream, stop: Receiver<()>) -> io::Result<()> {
     }
 }
 
-fn main() -> io::Result<()> {
+pub(crate) fn main() -> io::Result<()> {
     let address = std::env::args().nth(1);
     let address = address.unwrap_or("127.0.0.1:7777".to_owned());
     let runtime = wharf::Runtime::new()?;

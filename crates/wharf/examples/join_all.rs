@@ -62,7 +62,7 @@ async fn own_server() -> io::Result<String> {
 }
 
 #[wharf::main]
-async fn main() -> io::Result<()> {
+pub(crate) async fn main() -> io::Result<()> {
     let address = match std::env::args().nth(1) {
         Some(address) => address,
         None => own_server().await?,

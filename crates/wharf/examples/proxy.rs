@@ -15,7 +15,7 @@ async fn forward(mut client: TcpStream, target: &str) -> io::Result<()> {
 }
 
 #[wharf::main(workers = 0)]
-async fn main() -> io::Result<()> {
+pub(crate) async fn main() -> io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some(listen), Some(target)) = (arguments.next(), arguments.next()) else {
         eprintln!("usage: proxy LISTEN TARGET, such as 127.0.0.1:8080 example.org:80");

@@ -3,7 +3,21 @@
 //! An echo server:
 //!
 //! ```no_run
-#![doc = include_str!("../examples/echo.rs")]
+//! use wharf::net::TcpListener;
+//!
+//! #[wharf::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7777".into());
+//!     let listener = TcpListener::bind(address).await?;
+//!     println!("listening on {}", listener.local_addr());
+//!     loop {
+//!         let (mut stream, _) = listener.accept().await?;
+//!         wharf::spawn(async move {
+//!             let (mut read, mut write) = stream.split();
+//!             wharf::io::copy(&mut read, &mut write).await
+//!         });
+//!     }
+//! }
 //! ```
 //!
 //! # A tour in five minutes
@@ -108,6 +122,11 @@
 //! Every handle is `Send` and works on any thread of the runtime; its own worker carries the operation
 //! out. There, that costs one comparison; elsewhere a message, a lock, a copy of what is written, and
 //! a system call if the worker sleeps.
+
+/// The README's code, compiled and run: that of the queue, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
 
 // `#[wharf::main]` and the macros name the crate by its name, also in here.
 extern crate self as wharf;
