@@ -1,7 +1,8 @@
 //! `cargo xtask`: the automation of the workspace, the same on a developer's machine and in CI.
 //!
 //! This file owns the command line and nothing else. What the commands do is in `tidy` (text checks),
-//! `conformance` (the suite forced on each backend) and `ci` (every step in order, with a summary).
+//! `conformance` (the suite forced on each backend), `wine` (the Windows build under Wine) and `ci`
+//! (every step in order, with a summary).
 //! The crate depends on the standard library alone, so that the checks build in seconds and can run
 //! before anything else compiles.
 
@@ -12,6 +13,7 @@ mod process;
 mod scan;
 mod tally;
 mod tidy;
+mod wine;
 mod workspace;
 
 use std::process::ExitCode;
@@ -28,6 +30,9 @@ Commands:
   tidy                  Fast text checks of the tree: file heads, where cfg and unsafe may stand, and so on
   test [ARGS]           cargo test --workspace ARGS
   conformance [ARGS]    The conformance suite, once for each backend of this machine; ARGS go to the suite
+  wine [PART..] [-- ARGS]
+                        The Windows build under Wine: conformance, queue, runtime, http, command; ARGS go to
+                        the test programs
   ci [OPTIONS]          Everything that must hold before a change lands
 
 Options of ci:
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         "tidy" if rest.is_empty() => Ok(tidy::command(&workspace)),
         "test" => Ok(test(&workspace, rest)),
         "conformance" => Ok(conformance::command(&workspace, rest)),
+        "wine" => wine::command(&workspace, rest),
         "ci" => ci::command(&workspace, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
