@@ -23,9 +23,9 @@ const MIRI_MODULES: &[&str] = if cfg!(target_os = "linux") {
         "op::",
         "time::",
         "timer::",
-        "sys::linux::address::",
-        "sys::linux::datagram::",
-        "sys::linux::scratch::",
+        "sys::unix::address::",
+        "sys::unix::datagram::",
+        "sys::unix::scratch::",
     ]
 } else {
     &["slot::", "buf::", "bufpool::", "op::", "time::", "timer::"]

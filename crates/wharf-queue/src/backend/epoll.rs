@@ -79,7 +79,7 @@ struct EventFd(Arc<OwnedFd>);
 
 impl Wake for EventFd {
     fn wake(&self) {
-        sys::call::signal_event(self.0.as_raw_fd());
+        sys::native::signal_event(self.0.as_raw_fd());
     }
 }
 
@@ -111,7 +111,7 @@ impl Selector for EpollSelector {
     }
 
     fn waker(&mut self) -> io::Result<Box<dyn Wake>> {
-        let event = sys::call::event_fd().map_err(|error| explain("eventfd", error))?;
+        let event = sys::native::event_fd().map_err(|error| explain("eventfd", error))?;
         let event = Arc::new(event);
         self.set
             .add_readable(event.as_raw_fd(), WAKE_KEY)

@@ -186,7 +186,7 @@ impl<S: Selector> Emulation<S> {
                 self.state(fd.index).registered = true;
                 if ledger.handles.kind(fd.index) == HandleKind::Stream {
                     count(&ledger.counters.system_calls);
-                    self.state(fd.index).stream = sys::call::is_internet(fd.raw);
+                    self.state(fd.index).stream = sys::native::short_receive_empties(fd.raw);
                 }
                 true
             }

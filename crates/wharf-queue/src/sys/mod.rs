@@ -14,10 +14,16 @@
 //! | `PidFd` | a child process as something to wait for |
 //! | `Control`, `Reply` | calls that do not wait |
 //! | `RawEntry` | an operation that wharf does not know |
+//! | `native` | on Unix: the calls that differ from one system to the next |
 //! | `call` | carrying out an operation by the ordinary system call |
 //! | `POLL_*` | the bits of readiness |
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(unix)]
+mod unix;
+
 #[cfg(target_os = "linux")]
 pub use linux::*;
+#[cfg(unix)]
+pub use unix::*;

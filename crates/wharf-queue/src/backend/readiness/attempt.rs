@@ -12,7 +12,7 @@ use crate::ledger::Ledger;
 use crate::op::{MessageFlags, Op, Target};
 use crate::slot::Slot;
 use crate::stats::count;
-use crate::sys::{self, RawError, call};
+use crate::sys::{self, RawError, call, native};
 
 /// How many items a multishot operation brings in one turn, so that others have theirs.
 const TURN: usize = 32;
@@ -191,7 +191,7 @@ impl<S: Selector> Emulation<S> {
         for _ in 0..TURN {
             let sent = record.transferred.get();
             count(&ledger.counters.system_calls);
-            match call::send_file(socket.raw, file.raw, offset + sent as u64, len - sent) {
+            match native::send_file(socket.raw, file.raw, offset + sent as u64, len - sent) {
                 Err(error) if call::would_block(error) => return Tried::Park(Direction::Write),
                 Err(error) => return report(ledger, record, -i64::from(error)),
                 Ok(0) => return report(ledger, record, sent as i64),

@@ -19,7 +19,7 @@ use io_uring::{opcode, types};
 use super::{Sleep, TIMER, TIMER_REMOVED, Uring};
 use crate::ledger::Ledger;
 use crate::sys::selector::EpollSet;
-use crate::sys::{self, RawHandle, call};
+use crate::sys::{self, RawHandle, native};
 use crate::time::Moment;
 
 /// What `arm` has set up.
@@ -60,10 +60,10 @@ impl Uring {
         let wake = self.wake.as_ref().map(|wake| wake.as_raw_fd());
         if let Some(shown) = &self.embedding.shown {
             self.ring.submitter().unregister_eventfd()?;
-            call::drain_event(shown.readable.as_raw_fd());
+            native::drain_event(shown.readable.as_raw_fd());
         } else {
             let set = EpollSet::new().map_err(sys::error_from_raw)?;
-            let readable = call::event_fd().map_err(sys::error_from_raw)?;
+            let readable = native::event_fd().map_err(sys::error_from_raw)?;
             // The set is looked at and never waited on, so that its keys mean nothing.
             for raw in [Some(readable.as_raw_fd()), wake].into_iter().flatten() {
                 set.add_readable(raw, 0).map_err(sys::error_from_raw)?;
@@ -71,7 +71,7 @@ impl Uring {
             self.embedding.shown = Some(Shown { set, readable });
         }
         if let Some(wake) = wake {
-            call::drain_event(wake);
+            native::drain_event(wake);
         }
         let shown = self.embedding.shown.as_ref().expect("made above");
         let readable = shown.readable.as_raw_fd();
@@ -115,7 +115,7 @@ impl Uring {
         let entered = self.enter(ledger, Sleep::Not, true);
         entered.map_err(sys::error_from_raw)?;
         if is_due || !self.ring.completion().is_empty() {
-            call::signal_event(readable);
+            native::signal_event(readable);
         }
         Ok(set)
     }

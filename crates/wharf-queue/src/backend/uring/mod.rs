@@ -38,7 +38,7 @@ use crate::op::{Op, OpKind, Support, Target};
 use crate::slot::{CancelReason, Slot, State, Token};
 use crate::stats::count;
 use crate::sys::ring::{self, RingFd};
-use crate::sys::{self, RawError, RawHandle, call};
+use crate::sys::{self, RawError, RawHandle, call, native};
 use crate::time::Moment;
 
 /// user_data of the poll on the event counter, and of the timer that `arm` sets.
@@ -558,7 +558,7 @@ impl Uring {
         for _ in 0..SENDFILE_TURN {
             let sent = record.transferred.get();
             count(&ledger.counters.system_calls);
-            match call::send_file(socket.raw, file.raw, offset + sent as u64, len - sent) {
+            match native::send_file(socket.raw, file.raw, offset + sent as u64, len - sent) {
                 Err(error) if call::would_block(error) => break,
                 Err(error) => return ledger.complete(slot, -i64::from(error)),
                 Ok(0) => return ledger.complete(slot, sent as i64),
@@ -615,7 +615,7 @@ struct EventFd(Arc<OwnedFd>);
 
 impl Wake for EventFd {
     fn wake(&self) {
-        call::signal_event(self.0.as_raw_fd());
+        native::signal_event(self.0.as_raw_fd());
     }
 }
 
@@ -739,7 +739,7 @@ impl Backend for Uring {
 
     fn waker(&mut self) -> io::Result<Box<dyn Wake>> {
         let event =
-            call::event_fd().map_err(|error| probe::explain(&sys::error_from_raw(error)))?;
+            native::event_fd().map_err(|error| probe::explain(&sys::error_from_raw(error)))?;
         let event = Arc::new(event);
         self.wake = Some(event.clone());
         Ok(Box::new(EventFd(event)))

@@ -7,7 +7,7 @@ use io_uring::{opcode, types};
 
 use crate::op::{MessageFlags, Op};
 use crate::slot::Slot;
-use crate::sys::{self, MAX_TRANSFER, OpenHow, Scratch, StatBuf, call};
+use crate::sys::{self, MAX_TRANSFER, OpenHow, Scratch, StatBuf, call, native};
 
 /// Entries take 32 bits of length; what is longer comes out short, as with the system calls.
 fn cut(len: usize) -> u32 {
@@ -223,7 +223,7 @@ fn by_name(op: &Op) -> Entry {
             follow,
             stat,
         } => {
-            let (at, path, flags) = call::stat_target(fd.map(|fd| fd.raw), path, follow);
+            let (at, path, flags) = native::stat_target(fd.map(|fd| fd.raw), path, follow);
             opcode::Statx::new(types::Fd(at), path, StatBuf::raw(stat).cast())
                 .flags(flags)
                 .mask(libc::STATX_BASIC_STATS | libc::STATX_BTIME)

@@ -6,7 +6,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Child;
 
-use super::{RawError, RawHandle, check, from_raw};
+use crate::sys::{RawError, RawHandle, check, from_raw};
 
 /// A descriptor that becomes readable when a process has exited (pidfd_open(2)); close-on-exec.
 #[derive(Debug)]

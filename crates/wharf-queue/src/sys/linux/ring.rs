@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::{RawError, RawHandle, check};
+use crate::sys::{RawError, RawHandle, check};
 
 /// `IORING_ENTER_GETEVENTS`: completions that are due are made visible.
 pub(crate) const GET_EVENTS: u32 = 1 << 0;

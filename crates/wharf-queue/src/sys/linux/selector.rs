@@ -6,7 +6,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use super::{RawError, RawHandle, check, from_raw};
+use crate::sys::{RawError, RawHandle, check, from_raw};
 
 /// What epoll_wait(2) reports.
 #[derive(Clone, Copy, Debug)]

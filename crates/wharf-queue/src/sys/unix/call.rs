@@ -10,11 +10,10 @@ use std::io;
 use std::net::ToSocketAddrs;
 
 use super::signal::without_sigpipe;
-use super::{
-    MAX_TRANSFER, OpenHow, RawError, RawHandle, Scratch, StatBuf, check, datagram, last_error,
-};
+use super::{MAX_TRANSFER, RawError, RawHandle, Scratch, check, datagram};
 use crate::buf::RawBuf;
 use crate::op::{CopyJob, DirEntry, FileType, MessageFlags, Op, ReadDirJob, ResolveJob};
+use crate::sys::native;
 
 /// A result as completions carry it: a count or descriptor, or a negated errno.
 fn encode(result: Result<i64, RawError>) -> i64 {
@@ -24,7 +23,8 @@ fn encode(result: Result<i64, RawError>) -> i64 {
     }
 }
 
-fn retry(mut call: impl FnMut() -> i64) -> Result<i64, RawError> {
+/// Makes a call until it is not interrupted.
+pub(crate) fn retry(mut call: impl FnMut() -> i64) -> Result<i64, RawError> {
     loop {
         match check(call()) {
             Err(libc::EINTR) => {}
@@ -63,38 +63,33 @@ pub(crate) fn nonblocking(op: &Op) -> i64 {
         Op::Recv { fd, buf, flags } => {
             let (len, flags) = (buf.len.min(MAX_TRANSFER), message_flags(flags));
             // SAFETY: the operation lends the buffer for writing.
-            retry(|| unsafe { recv_now(fd.raw, buf.pointer, len, flags) })
+            retry(|| unsafe { native::receive(fd.raw, buf.pointer, len, flags) })
         }
         Op::Send { fd, buf, flags } => return send(fd.raw, buf, flags),
         Op::RecvMessage { fd, scratch, flags } => {
             let (header, flags) = (Scratch::header(scratch), message_flags(flags));
             // SAFETY: the header leads to buffers that the operation lends.
-            retry(|| unsafe { libc::recvmsg(fd.raw, header, flags) } as i64)
+            retry(|| unsafe { native::receive_message(fd.raw, header, flags) })
         }
         Op::SendMessage { fd, scratch, flags } => {
             let (header, flags) = (Scratch::header(scratch), message_flags(flags));
             // SAFETY: the header leads to buffers that the operation lends.
-            retry(|| unsafe { libc::sendmsg(fd.raw, header, flags) } as i64)
+            retry(|| unsafe { native::send_message(fd.raw, header, flags) })
         }
-        Op::Accept { fd } | Op::AcceptMulti { fd } => {
-            let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-            let none = std::ptr::null_mut();
-            // SAFETY: no address is asked for.
-            retry(|| unsafe { libc::accept4(fd.raw, none, none.cast(), flags) }.into())
-        }
+        Op::Accept { fd } | Op::AcceptMulti { fd } => native::accept(fd.raw),
         Op::Splice {
             from,
             from_offset,
             to,
             to_offset,
             len,
-        } => splice(from.raw, from_offset, to.raw, to_offset, len),
+        } => native::splice((from, from_offset), (to, to_offset), len),
         Op::SendFile {
             file,
             offset,
             socket,
             len,
-        } => send_file(socket.raw, file.raw, offset, len).map(|sent| sent as i64),
+        } => native::send_file(socket.raw, file.raw, offset, len).map(|sent| sent as i64),
         _ => on_handle(op),
     })
 }
@@ -102,29 +97,16 @@ pub(crate) fn nonblocking(op: &Op) -> i64 {
 /// Sends what a connected socket takes now. `EAGAIN`, negated, if that is nothing.
 pub(crate) fn send(fd: RawHandle, buf: RawBuf, flags: MessageFlags) -> i64 {
     let (len, flags) = (buf.len.min(MAX_TRANSFER), message_flags(flags));
-    let nobody = std::ptr::null::<libc::sockaddr>();
-    // Not by the C library's `send`: that is a point where a thread may be cancelled
-    // (pthreads(7)), for which it executes two locked instructions more in a program with threads.
-    // SAFETY: the operation lends the buffer for reading; no address is given.
+    // SAFETY: the operation lends the buffer for reading.
     encode(retry(|| unsafe {
-        libc::syscall(libc::SYS_sendto, fd, buf.pointer, len, flags, nobody, 0)
+        native::send(fd, buf.pointer, len, flags)
     }))
-}
-
-/// recv(2), without the C library's point of cancellation; see `send`.
-///
-/// # Safety
-/// `pointer` is valid for writing `len` bytes.
-unsafe fn recv_now(fd: RawHandle, pointer: *mut u8, len: usize, flags: i32) -> i64 {
-    let nobody = std::ptr::null_mut::<libc::sockaddr>();
-    // SAFETY: the caller's promise; no address is asked for.
-    unsafe { libc::syscall(libc::SYS_recvfrom, fd, pointer, len, flags, nobody, nobody) }
 }
 
 /// The flags of send(2) and recv(2). What a backend keeps track of itself (`all`) is not among
 /// them.
 pub(crate) fn message_flags(flags: MessageFlags) -> i32 {
-    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if flags.peek { libc::MSG_PEEK } else { 0 }
+    native::MESSAGE_FLAGS | if flags.peek { libc::MSG_PEEK } else { 0 }
 }
 
 /// Reads, writes, and what is done to a whole file.
@@ -155,18 +137,18 @@ fn on_handle(op: &Op) -> Result<i64, RawError> {
             scratch,
             offset,
         } => {
-            let (buffers, count) = Scratch::buffers(scratch);
+            let buffers = Scratch::buffers(scratch);
             // SAFETY: the operation lends the buffers for writing.
-            retry(|| unsafe { libc::preadv(fd.raw, buffers, count as i32, offset as i64) } as i64)
+            retry(|| unsafe { native::read_vectored(fd.raw, buffers, offset as i64) })
         }
         Op::WriteVectored {
             fd,
             scratch,
             offset,
         } => {
-            let (buffers, count) = Scratch::buffers(scratch);
+            let buffers = Scratch::buffers(scratch);
             // SAFETY: the operation lends the buffers for reading.
-            retry(|| unsafe { libc::pwritev(fd.raw, buffers, count as i32, offset as i64) } as i64)
+            retry(|| unsafe { native::write_vectored(fd.raw, buffers, offset as i64) })
         }
         Op::Truncate { fd, len } => {
             let len = i64::try_from(len).map_err(|_| super::FILE_TOO_LARGE)?;
@@ -179,30 +161,11 @@ fn on_handle(op: &Op) -> Result<i64, RawError> {
             len,
             keep_size,
         } => {
-            let mode = if keep_size {
-                libc::FALLOC_FL_KEEP_SIZE
-            } else {
-                0
-            };
             let offset = i64::try_from(offset).map_err(|_| libc::EFBIG)?;
             let len = i64::try_from(len).map_err(|_| libc::EFBIG)?;
-            // SAFETY: a call with numbers.
-            retry(|| unsafe { libc::fallocate(fd.raw, mode, offset, len) }.into())
+            native::allocate(fd.raw, offset, len, keep_size)
         }
-        Op::Sync {
-            fd,
-            data_only: true,
-        } => {
-            // SAFETY: a call with a number.
-            retry(|| unsafe { libc::fdatasync(fd.raw) }.into())
-        }
-        Op::Sync {
-            fd,
-            data_only: false,
-        } => {
-            // SAFETY: a call with a number.
-            retry(|| unsafe { libc::fsync(fd.raw) }.into())
-        }
+        Op::Sync { fd, data_only } => native::sync(fd.raw, data_only),
         Op::Shutdown { fd, how } => {
             // SAFETY: a call with numbers.
             retry(|| unsafe { libc::shutdown(fd.raw, shutdown_how(how)) }.into())
@@ -211,11 +174,7 @@ fn on_handle(op: &Op) -> Result<i64, RawError> {
             domain,
             kind,
             protocol,
-        } => {
-            let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-            // SAFETY: a call with numbers.
-            retry(|| unsafe { libc::socket(domain, kind, protocol) }.into())
-        }
+        } => native::socket(domain, kind, protocol),
         Op::Connect { fd, scratch } => {
             let (address, len) = Scratch::address(scratch);
             // SAFETY: the address is initialised for its length. An interrupted connect goes on by
@@ -268,41 +227,17 @@ pub(crate) fn connect_result(fd: RawHandle) -> Result<(), RawError> {
     if error == 0 { Ok(()) } else { Err(error) }
 }
 
-/// Whether a socket is one of the internet's (socket(7), `SO_DOMAIN`).
-pub(crate) fn is_internet(fd: RawHandle) -> bool {
-    let mut domain = 0i32;
-    let mut len = size_of::<i32>() as libc::socklen_t;
-    let pointer = (&raw mut domain).cast();
-    // SAFETY: the value is valid for writing, for the length that is given.
-    let result =
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_DOMAIN, pointer, &raw mut len) };
-    result == 0 && matches!(domain, libc::AF_INET | libc::AF_INET6)
-}
-
 fn by_name(op: &Op) -> Result<i64, RawError> {
     let at = libc::AT_FDCWD;
     match *op {
-        Op::Open { path, flags, mode } => {
-            // SAFETY: the path ends with a zero.
-            retry(|| unsafe { libc::openat(at, path, flags, mode) }.into())
-        }
-        Op::OpenBeneath { dir, path, how } => {
-            let (dir, how) = (dir.raw, OpenHow::raw(how));
-            let (call, size) = (libc::SYS_openat2, size_of::<libc::open_how>());
-            // SAFETY: the path ends with a zero, and the operation lends the record for reading.
-            retry(|| unsafe { libc::syscall(call, dir, path, how, size) })
-        }
+        Op::Open { path, flags, mode } => native::open(path, flags, mode),
+        Op::OpenBeneath { dir, path, how } => native::open_beneath(dir.raw, path, how),
         Op::Stat {
             fd,
             path,
             follow,
             stat,
-        } => {
-            let (at, path, flags) = stat_target(fd.map(|fd| fd.raw), path, follow);
-            let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
-            // SAFETY: the path ends with a zero, and the operation lends the record for writing.
-            retry(|| unsafe { libc::statx(at, path, flags, mask, StatBuf::raw(stat)) }.into())
-        }
+        } => native::stat(fd.map(|fd| fd.raw), path, follow, stat),
         // SAFETY: the paths end with zeros.
         Op::Rename { from, to } => retry(|| unsafe { libc::renameat(at, from, at, to) }.into()),
         Op::Remove { path, dir } => {
@@ -324,66 +259,12 @@ fn by_name(op: &Op) -> Result<i64, RawError> {
     }
 }
 
-/// The first three arguments of statx(2).
-pub(crate) fn stat_target(
-    fd: Option<RawHandle>,
-    path: Option<super::RawPath>,
-    follow: bool,
-) -> (RawHandle, super::RawPath, i32) {
-    let no_follow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
-    match (fd, path) {
-        (_, Some(path)) => (libc::AT_FDCWD, path, no_follow),
-        (fd, None) => (fd.unwrap_or(-1), c"".as_ptr(), libc::AT_EMPTY_PATH),
-    }
-}
-
-fn splice(
-    from: RawHandle,
-    from_offset: u64,
-    to: RawHandle,
-    to_offset: u64,
-    len: u32,
-) -> Result<i64, RawError> {
-    let (mut from_at, mut to_at) = (from_offset as i64, to_offset as i64);
-    let none = std::ptr::null_mut();
-    let from_at = if from_offset == Op::CURRENT {
-        none
-    } else {
-        &raw mut from_at
-    };
-    let to_at = if to_offset == Op::CURRENT {
-        none
-    } else {
-        &raw mut to_at
-    };
-    let flags = libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE;
-    without_sigpipe(|| {
-        // SAFETY: the offsets are null or lead to locals.
-        retry(|| unsafe { libc::splice(from, from_at, to, to_at, len as usize, flags) } as i64)
-    })
-}
-
-/// Sends once; the kernel may send less than asked for. 0 is the end of the file.
-pub(crate) fn send_file(
-    socket: RawHandle,
-    file: RawHandle,
-    offset: u64,
-    len: usize,
-) -> Result<usize, RawError> {
-    let mut at = i64::try_from(offset).map_err(|_| libc::EINVAL)?;
-    let len = len.min(MAX_TRANSFER);
-    without_sigpipe(|| {
-        // SAFETY: the offset leads to a local.
-        retry(|| unsafe { libc::sendfile(socket, file, &raw mut at, len) } as i64)
-    })
-    .map(|sent| sent as usize)
-}
-
 /// Receives into `room`, without waiting.
 pub(crate) fn receive(fd: RawHandle, room: &mut [u8]) -> Result<usize, RawError> {
     let (pointer, len) = (room.as_mut_ptr(), room.len().min(MAX_TRANSFER));
     // SAFETY: the room is valid for writing for its length.
-    retry(|| unsafe { recv_now(fd, pointer, len, libc::MSG_DONTWAIT) }).map(|len| len as usize)
+    retry(|| unsafe { native::receive(fd, pointer, len, libc::MSG_DONTWAIT) })
+        .map(|len| len as usize)
 }
 
 /// Receives one datagram into a pool's buffer, with its header. Returns the record's length.
@@ -401,7 +282,8 @@ pub(crate) fn receive_record(fd: RawHandle, record: &mut [u8]) -> Result<usize, 
     header.msg_iov = &raw mut buffer;
     header.msg_iovlen = 1;
     // SAFETY: the header leads to locals and to the record.
-    let len = retry(|| unsafe { libc::recvmsg(fd, &raw mut header, libc::MSG_DONTWAIT) } as i64)?;
+    let len =
+        retry(|| unsafe { native::receive_message(fd, &raw mut header, libc::MSG_DONTWAIT) })?;
     let name_len = (header.msg_namelen as usize).min(size_of_val(&address.storage));
     let name: *const u8 = (&raw const address.storage).cast();
     // SAFETY: the storage is initialised and at least that long.
@@ -478,24 +360,6 @@ pub(crate) fn is_limit_of_descriptors(error: RawError) -> bool {
     matches!(error, libc::EMFILE | libc::ENFILE)
 }
 
-/// An event counter for waking from other threads (eventfd(2)).
-pub(crate) fn event_fd() -> Result<std::os::fd::OwnedFd, RawError> {
-    // SAFETY: a call with numbers.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    if fd < 0 {
-        Err(last_error())
-    } else {
-        Ok(super::from_raw(fd))
-    }
-}
-
-/// Sets an event counter to zero. It does not block, so that one that is zero already stays so.
-pub(crate) fn drain_event(fd: RawHandle) {
-    let mut count = [0u8; 8];
-    // SAFETY: eight writable bytes.
-    unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) };
-}
-
 /// Whether an errno says that a call would have to wait.
 pub(crate) fn would_block(error: RawError) -> bool {
     error == libc::EAGAIN
@@ -509,11 +373,4 @@ pub(crate) fn is_in_progress(error: RawError) -> bool {
 /// Whether an errno of accept(2) is only about a client that has left again.
 pub(crate) fn client_left(error: RawError) -> bool {
     matches!(error, libc::ECONNABORTED | libc::EPROTO)
-}
-
-/// Adds one to an event counter. It fails only when the counter is full, and then it is readable.
-pub(crate) fn signal_event(fd: RawHandle) {
-    let one = 1u64.to_ne_bytes();
-    // SAFETY: eight initialised bytes.
-    unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
 }

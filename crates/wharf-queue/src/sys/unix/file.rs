@@ -1,16 +1,12 @@
-//! Names, options and metadata of files.
-
-#![expect(unsafe_code)]
-// UNSAFETY: `statx` and `open_how` are plain data that the kernel fills and reads.
+//! Names and options of files, and the times that they carry.
 
 use std::ffi::{CString, c_char};
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
 use super::RawError;
-use crate::op::{FileType, Metadata};
+use crate::sys::native;
 
 /// A path in the kernel's form. One with a zero byte in it cannot be expressed.
 #[derive(Clone)]
@@ -97,97 +93,24 @@ impl OpenOptions {
             (false, false, false) => 0,
         };
         let append = if self.append { libc::O_APPEND } else { 0 };
-        let direct = if self.direct { libc::O_DIRECT } else { 0 };
+        let direct = if self.direct { native::DIRECT } else { 0 };
         let custom = self.custom_flags & !libc::O_ACCMODE;
         Ok(access | creation | append | direct | custom | libc::O_CLOEXEC)
     }
 }
 
-/// What openat2(2) is told: like [`OpenOptions`], and not to leave the directory.
-#[repr(transparent)]
-pub(crate) struct OpenHow(libc::open_how);
-
-impl Default for OpenHow {
-    fn default() -> OpenHow {
-        // SAFETY: all zeros is a valid `open_how`.
-        OpenHow(unsafe { MaybeUninit::zeroed().assume_init() })
-    }
-}
-
-impl OpenHow {
-    pub(crate) fn set(&mut self, flags: i32, mode: u32) {
-        let creates = flags & libc::O_CREAT != 0;
-        // openat2(2) refuses what openat(2) ignores: a mode without a file that is made.
-        self.0.mode = if creates { mode.into() } else { 0 };
-        self.0.flags = flags as u64;
-        self.0.resolve = libc::RESOLVE_BENEATH;
-    }
-
-    pub(crate) fn raw(this: *const OpenHow) -> *const libc::open_how {
-        this.cast()
-    }
-}
-
-impl fmt::Debug for OpenHow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OpenHow({:#o})", self.0.flags)
-    }
-}
-
-/// What statx(2) fills.
-#[repr(transparent)]
-pub(crate) struct StatBuf(libc::statx);
-
-impl Default for StatBuf {
-    fn default() -> StatBuf {
-        // SAFETY: all zeros is a valid `statx`.
-        StatBuf(unsafe { MaybeUninit::zeroed().assume_init() })
-    }
-}
-
-fn time(stamp: &libc::statx_timestamp) -> SystemTime {
-    let nanos = Duration::from_nanos(u64::from(stamp.tv_nsec));
-    let seconds = Duration::from_secs(stamp.tv_sec.unsigned_abs());
-    let whole = if stamp.tv_sec >= 0 {
-        SystemTime::UNIX_EPOCH.checked_add(seconds)
+/// A time of the file system's, which may lie before 1970.
+pub(crate) fn time(seconds: i64, nanos: u32) -> SystemTime {
+    let nanos = Duration::from_nanos(u64::from(nanos));
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    let whole = if seconds >= 0 {
+        SystemTime::UNIX_EPOCH.checked_add(whole)
     } else {
-        SystemTime::UNIX_EPOCH.checked_sub(seconds)
+        SystemTime::UNIX_EPOCH.checked_sub(whole)
     };
     whole
         .and_then(|whole| whole.checked_add(nanos))
         .unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-impl StatBuf {
-    pub(crate) fn metadata(&self) -> Metadata {
-        let stat = &self.0;
-        let file_type = match u32::from(stat.stx_mode) & libc::S_IFMT {
-            libc::S_IFREG => FileType::File,
-            libc::S_IFDIR => FileType::Dir,
-            libc::S_IFLNK => FileType::Symlink,
-            _ => FileType::Other,
-        };
-        let has_birth = stat.stx_mask & libc::STATX_BTIME != 0;
-        Metadata {
-            file_type,
-            len: stat.stx_size,
-            mode: u32::from(stat.stx_mode) & 0o7777,
-            modified: time(&stat.stx_mtime),
-            accessed: time(&stat.stx_atime),
-            created: has_birth.then(|| time(&stat.stx_btime)),
-            device: libc::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-            inode: stat.stx_ino,
-            links: u64::from(stat.stx_nlink),
-            uid: stat.stx_uid,
-            gid: stat.stx_gid,
-            blocks: stat.stx_blocks,
-        }
-    }
-
-    /// For statx(2) and its ring operation.
-    pub(crate) fn raw(this: *mut StatBuf) -> *mut libc::statx {
-        this.cast()
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Rust programs ignore that signal from the start, and most leave it so; then all this costs one
 //! look at what happens to it. Sends on sockets say `MSG_NOSIGNAL` instead (send(2)).
 //!
-//! Sources: pipe(7), sigaction(2), pthread_sigmask(3), sigtimedwait(2).
+//! Sources: pipe(7), sigaction(2), pthread_sigmask(3).
 
 #![expect(unsafe_code)]
 // UNSAFETY: calls about signals, with pointers to locals.
@@ -11,6 +11,7 @@
 use std::mem::MaybeUninit;
 
 use super::RawError;
+use crate::sys::native;
 
 /// Whether a broken pipe raises a signal that somebody hears of.
 pub(crate) fn broken_pipes_signal() -> bool {
@@ -44,13 +45,8 @@ pub(crate) fn without_sigpipe<T>(
     // SAFETY: the set is valid for reading.
     let was_blocked = unsafe { libc::sigismember(&raw const before, libc::SIGPIPE) } == 1;
     if result.as_ref().err() == Some(&libc::EPIPE) && !was_blocked {
-        let none = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
         // The signal is taken back; there may be none, if the system has raised none.
-        // SAFETY: the set and the time are valid for reading, and nothing is to be written.
-        unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const none) };
+        native::take_signal(&set);
     }
     // SAFETY: the set is valid for reading.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut()) };

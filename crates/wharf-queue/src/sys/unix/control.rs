@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Address, RawAddress, RawHandle, SocketKind, check, error_from_raw};
 use crate::handle::{HandleKind, MulticastV4, MulticastV6, SocketOption};
+use crate::sys::native;
 
 /// A call that does not wait.
 #[derive(Clone, Debug)]
@@ -103,10 +104,13 @@ fn attach(raw: RawHandle) -> io::Result<HandleKind> {
     // SAFETY: all zeros is a valid `stat`, and the call has filled it.
     let stat = unsafe { stat.assume_init() };
     let kind = match stat.st_mode & libc::S_IFMT {
-        libc::S_IFSOCK => match get_option(raw, libc::SOL_SOCKET, libc::SO_TYPE)? {
-            libc::SOCK_STREAM => HandleKind::Stream,
-            _ => HandleKind::Datagram,
-        },
+        libc::S_IFSOCK => {
+            native::prepare_socket(raw).map_err(error_from_raw)?;
+            match get_option(raw, libc::SOL_SOCKET, libc::SO_TYPE)? {
+                libc::SOCK_STREAM => HandleKind::Stream,
+                _ => HandleKind::Datagram,
+            }
+        }
         libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => return Ok(HandleKind::File),
         _ => HandleKind::Pipe,
     };
@@ -120,9 +124,9 @@ fn attach(raw: RawHandle) -> io::Result<HandleKind> {
 }
 
 fn socket(kind: SocketKind) -> io::Result<RawHandle> {
-    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: a call with numbers.
-    checked(unsafe { libc::socket(kind.domain, kind.kind | flags, kind.protocol) })
+    native::socket(kind.domain, kind.kind, kind.protocol)
+        .map(|raw| raw as RawHandle)
+        .map_err(error_from_raw)
 }
 
 fn pair(kind: SocketKind) -> io::Result<[RawHandle; 2]> {
