@@ -2,8 +2,8 @@
 //!
 //! This crate owns the baselines (loops written straight on the `io-uring` crate and on epoll), the load
 //! that drives echo servers, and the two small harnesses: [`compare`] for servers in processes of their own
-//! and [`contest`] for loops inside one process. It does not depend on any wharf crate, so that every one of
-//! them can use it from its benches.
+//! and [`contest`] for loops inside one process. The library does not depend on any wharf crate, so that
+//! every one of them can use it from its benches; programs that need the runtime are behind a feature.
 //!
 //! ```text
 //! echo_compare ──> programs (builds)
@@ -11,6 +11,7 @@
 //!                     ├──────> load (verifies every byte)
 //!                     └──────> syscalls (counts system calls of the server)
 //! cargo bench ───> contest ──> bare (loops on the ring) beside the loops of the caller
+//! idle_memory ───> counting (bytes on the heap of a server with many connections)
 //! ```
 //!
 //! What noise cannot change (system calls, allocations, context switches) is counted; what noise can change

@@ -254,6 +254,19 @@ pub fn voluntary_switches(process: u32) -> io::Result<u64> {
     Ok(total)
 }
 
+/// How many bytes of a process's memory are in the machine's memory (`VmRSS` of `proc_pid_status(5)`).
+///
+/// # Errors
+/// The error of reading `/proc`; `InvalidData` for a text without the line.
+pub fn resident_bytes(process: u32) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line
+        .and_then(|text| text.trim().strip_suffix(" kB"))
+        .and_then(|text| text.parse::<u64>().ok());
+    Ok(kibibytes.ok_or(io::ErrorKind::InvalidData)? * 1024)
+}
+
 /// Has the child killed when the thread that starts it ends, however that comes about (`prctl(2)`,
 /// `PR_SET_PDEATHSIG`).
 pub fn end_with_parent(command: &mut Command) {
