@@ -62,6 +62,10 @@ impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, value: T) -> Key {
         self.len += 1;
         if self.free == NONE {
+            if self.entries.len() == self.entries.capacity() {
+                // Doubling, as a vector does, would leave up to half of a large table unused.
+                self.entries.reserve_exact(self.entries.len() / 4 + 16);
+            }
             self.entries.push((0, Entry::Full(value)));
             let index = self.entries.len() as u32 - 1;
             return Key {

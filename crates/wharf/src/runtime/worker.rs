@@ -11,7 +11,7 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,21 +82,17 @@ pub(crate) fn here(id: u64) -> Option<Rc<Worker>> {
     .flatten()
 }
 
-/// What the worker knows of a task.
-pub(crate) struct TaskEntry {
-    pub(crate) waker: Option<Waker>,
-    pub(crate) name: Option<Rc<str>>,
-    pub(crate) aborted: bool,
-}
-
 pub(crate) struct Worker {
     pub(crate) home: Arc<Home>,
     pub(crate) queue: Queue,
     pub(crate) options: Rc<Options>,
     ready: RefCell<VecDeque<Runnable<Meta>>>,
-    pub(crate) tasks: RefCell<Slab<TaskEntry>>,
+    /// Every task, with what makes it run.
+    pub(crate) tasks: RefCell<Slab<Waker>>,
+    /// The names of those that have one.
+    pub(crate) names: RefCell<HashMap<Key, Rc<str>>>,
     /// Tasks that are to be dropped instead of run: usually none.
-    aborts: Cell<usize>,
+    aborts: RefCell<HashSet<Key>>,
     pub(crate) running: Cell<Option<Key>>,
     pub(crate) operations: RefCell<Operations>,
     pub(crate) timers: RefCell<Timers>,
@@ -123,7 +119,8 @@ impl Worker {
             options,
             ready: RefCell::default(),
             tasks: RefCell::new(Slab::new()),
-            aborts: Cell::new(0),
+            names: RefCell::default(),
+            aborts: RefCell::default(),
             running: Cell::new(None),
             operations: RefCell::default(),
             timers: RefCell::default(),
@@ -170,30 +167,32 @@ impl Worker {
     }
 
     pub(crate) fn abort(&self, key: Key) {
-        let mut tasks = self.tasks.borrow_mut();
-        let Some(entry) = tasks.get_mut(key).filter(|entry| !entry.aborted) else {
+        let tasks = self.tasks.borrow();
+        let Some(waker) = tasks.get(key).cloned() else {
             return;
         };
-        entry.aborted = true;
-        self.aborts.set(self.aborts.get() + 1);
-        let waker = entry.waker.clone();
         drop(tasks);
-        if let Some(waker) = waker {
+        if self.aborts.borrow_mut().insert(key) {
             waker.wake();
         }
     }
 
     /// A task has ended, in whatever way.
     pub(crate) fn task_ended(&self, key: Key) {
-        let ended = self.tasks.borrow_mut().remove(key);
-        if ended.is_some_and(|entry| entry.aborted) {
-            self.aborts.set(self.aborts.get() - 1);
+        let waker = self.tasks.borrow_mut().remove(key);
+        drop(waker);
+        // Mostly these are empty, and then nothing is hashed.
+        if !self.aborts.borrow().is_empty() {
+            self.aborts.borrow_mut().remove(&key);
+        }
+        if !self.names.borrow().is_empty() {
+            self.names.borrow_mut().remove(&key);
         }
     }
 
     fn is_aborted(&self, key: Key) -> bool {
-        let tasks = self.tasks.borrow();
-        tasks.get(key).is_some_and(|entry| entry.aborted)
+        let aborts = self.aborts.borrow();
+        !aborts.is_empty() && aborts.contains(&key)
     }
 
     /// Runs up to `limit` of the tasks that are ready now, those that have waited longest first.
@@ -205,7 +204,7 @@ impl Worker {
                 return done;
             };
             let key = runnable.metadata().key;
-            if self.aborts.get() > 0 && self.is_aborted(key) {
+            if self.is_aborted(key) {
                 drop(runnable);
                 continue;
             }
@@ -370,10 +369,7 @@ impl Worker {
         loop {
             let wakers: Vec<Waker> = {
                 let tasks = self.tasks.borrow();
-                tasks
-                    .iter()
-                    .filter_map(|(_, entry)| entry.waker.clone())
-                    .collect()
+                tasks.iter().map(|(_, waker)| waker.clone()).collect()
             };
             wakers.into_iter().for_each(Waker::wake);
             loop {

@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use async_task::FallibleTask;
 use pin_project_lite::pin_project;
@@ -29,7 +29,7 @@ pub(crate) use remote::Remote;
 use self::error::Payload;
 use crate::engine;
 use crate::runtime::home::Home;
-use crate::runtime::worker::{self, TaskEntry, Worker};
+use crate::runtime::worker::{self, Worker};
 use crate::slab::Key;
 
 /// What lies beside each task.
@@ -165,8 +165,8 @@ pub async fn yield_now() {
 pub fn name() -> Option<Rc<str>> {
     let worker = worker::current()?;
     let key = worker.running.get()?;
-    let tasks = worker.tasks.borrow();
-    tasks.get(key)?.name.clone()
+    let names = worker.names.borrow();
+    names.get(&key).cloned()
 }
 
 /// Spawns on a worker of this thread.
@@ -182,11 +182,10 @@ where
     if worker.is_closing() {
         return JoinHandle::cancelled();
     }
-    let key = worker.tasks.borrow_mut().insert(TaskEntry {
-        waker: None,
-        name,
-        aborted: false,
-    });
+    let key = worker.tasks.borrow_mut().insert(Waker::noop().clone());
+    if let Some(name) = name {
+        worker.names.borrow_mut().insert(key, name);
+    }
     let body = Body {
         future: CatchPanic {
             future: Some(future),
@@ -202,7 +201,7 @@ where
         .spawn_local(move |_| body, move |runnable| home.schedule(runnable));
     let waker = runnable.waker();
     if let Some(entry) = worker.tasks.borrow_mut().get_mut(key) {
-        entry.waker = Some(waker);
+        *entry = waker;
     }
     worker.make_ready(runnable);
     JoinHandle {

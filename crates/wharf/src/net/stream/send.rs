@@ -13,6 +13,7 @@
 //! Whoever waits here (for room, for everything to be out, for a lent buffer) is one task: writing
 //! takes `&mut`.
 
+use std::cell::RefMut;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -208,9 +209,14 @@ impl Stream {
             ticket = send.last_ticket;
             send.awaited = ticket;
         }
-        send.enqueue(buf, ticket);
-        drop(send);
-        self.pump(worker);
+        if send.is_idle() {
+            // Nothing is before it, so it needs no place in the queue.
+            self.submit_send(worker, send, Queued { buf, ticket });
+        } else {
+            send.enqueue(buf, ticket);
+            drop(send);
+            self.pump(worker);
+        }
         Poll::Ready(Ok(ticket))
     }
 
@@ -346,14 +352,21 @@ impl Stream {
         if send.in_flight.is_some() || send.failure.is_some() {
             return;
         }
-        let Some(Queued { buf, ticket }) = send.next() else {
-            if send.closing == Closing::Wanted {
-                send.closing = Closing::InFlight;
-                drop(send);
-                self.submit_shutdown(worker);
-            }
-            return;
-        };
+        if let Some(queued) = send.next() {
+            self.submit_send(worker, send, queued);
+        } else if send.closing == Closing::Wanted {
+            send.closing = Closing::InFlight;
+            drop(send);
+            self.submit_shutdown(worker);
+        }
+    }
+
+    fn submit_send(
+        &self,
+        worker: &Rc<Worker>,
+        mut send: RefMut<'_, SendSide>,
+        Queued { buf, ticket }: Queued,
+    ) {
         let user_data = Tag::StreamSend.user_data(self.key());
         let operation = op::Send::new(&self.socket, buf).all().user_data(user_data);
         match worker.queue.submit(operation) {
