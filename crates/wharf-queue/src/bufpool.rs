@@ -289,11 +289,19 @@ impl PoolCore {
     }
 
     /// For a backend that finds the kernel unable: one piece a buffer.
+    #[allow(
+        dead_code,
+        reason = "for backends whose kernel fills buffers by itself"
+    )]
     pub(crate) fn give_up_incremental(&self) {
         self.local(|local| local.incremental = false);
     }
 
     /// From now on buffers go to the kernel: all those on the list, and each that comes back.
+    #[allow(
+        dead_code,
+        reason = "for backends whose kernel fills buffers by itself"
+    )]
     pub(crate) fn set_supply(&self, mut supply: Box<dyn Supply>) {
         self.local(|local| {
             for id in local.free.drain(..).rev() {
@@ -309,6 +317,10 @@ impl PoolCore {
     }
 
     /// Whether a receive may find a buffer.
+    #[allow(
+        dead_code,
+        reason = "for backends whose kernel fills buffers by itself"
+    )]
     pub(crate) fn has_buffers(&self) -> bool {
         self.drain_returns();
         self.local(|local| local.available > 0)
@@ -382,6 +394,10 @@ impl PoolCore {
     }
 
     /// The next `len` bytes of a buffer were filled; `more` if there will be further ones.
+    #[allow(
+        dead_code,
+        reason = "for backends whose kernel fills buffers by itself"
+    )]
     pub(crate) fn filled(&self, id: u16, len: usize, more: bool) -> BufferRef {
         assert!(
             id < self.memory.count,

@@ -120,6 +120,8 @@ struct Inner {
     raw: sys::RawHandle,
     index: u32,
     kind: HandleKind,
+    /// Only calls that block can be made on it.
+    blocking: bool,
     /// False once the descriptor has been given back, or given away.
     open: Cell<bool>,
 }
@@ -130,12 +132,14 @@ impl Handle {
         raw: sys::RawHandle,
         index: u32,
         kind: HandleKind,
+        blocking: bool,
     ) -> Handle {
         let inner = Inner {
             core: Rc::downgrade(core),
             raw,
             index,
             kind,
+            blocking,
             open: Cell::new(true),
         };
         Handle {
@@ -171,6 +175,11 @@ impl Handle {
 
     pub(crate) fn is_stream(&self) -> bool {
         self.inner.kind == HandleKind::Stream
+    }
+
+    /// Whether operations on it have to go to the pool, because the system has no other calls for it.
+    pub(crate) fn is_blocking(&self) -> bool {
+        self.inner.blocking
     }
 
     /// What kind of thing it is.

@@ -80,7 +80,8 @@ impl Queue {
     pub fn attach(&self, resource: impl Into<sys::OwnedHandle>) -> io::Result<Handle> {
         let owned = resource.into();
         let kind = self.backend_control(None, sys::Control::Attach(sys::raw_of(&owned)))?;
-        Ok(self.adopt(sys::into_raw(owned), kind.into_kind()?))
+        let (kind, blocking) = kind.into_attached()?;
+        Ok(self.adopt(sys::into_raw(owned), kind, blocking))
     }
 
     /// Attaches a duplicate of the handle of something that somebody else owns and goes on using:
@@ -99,7 +100,7 @@ impl Queue {
     /// That of the system (socket(2)).
     pub fn socket(&self, socket: &crate::op::Socket) -> io::Result<Handle> {
         let reply = self.backend_control(None, sys::Control::Socket(socket.kind()))?;
-        Ok(self.adopt(reply.into_raw()?, socket.kind().handle))
+        Ok(self.adopt(reply.into_raw()?, socket.kind().handle, false))
     }
 
     /// Makes two Unix sockets that are connected to each other, of the kind of `socket`.
@@ -110,7 +111,8 @@ impl Queue {
         let kind = socket.kind();
         let reply = self.backend_control(None, sys::Control::Pair(kind))?;
         let [one, other] = reply.into_pair()?;
-        Ok((self.adopt(one, kind.handle), self.adopt(other, kind.handle)))
+        let adopt = |raw| self.adopt(raw, kind.handle, false);
+        Ok((adopt(one), adopt(other)))
     }
 
     /// Binds a socket to an address.
@@ -167,6 +169,7 @@ impl Queue {
             .backend
             .borrow_mut()
             .forget(&self.core.ledger, target);
+        self.core.backend.borrow_mut().detach(target.raw);
         handle.mark_closed();
         Ok(sys::from_raw(target.raw))
     }
@@ -395,9 +398,9 @@ impl Queue {
     }
 
     /// Makes a handle of a descriptor that is the queue's already.
-    pub(crate) fn adopt(&self, raw: sys::RawHandle, kind: HandleKind) -> Handle {
+    pub(crate) fn adopt(&self, raw: sys::RawHandle, kind: HandleKind, blocking: bool) -> Handle {
         let index = self.core.ledger.handles.insert(kind);
-        Handle::new(&self.core, raw, index, kind)
+        Handle::new(&self.core, raw, index, kind, blocking)
     }
 
     pub(crate) fn owns_pool(&self, pool: &BufPool) -> bool {
@@ -626,6 +629,17 @@ impl Drop for Unplaced<'_> {
 fn route_of<O: Operation>(op: &O) -> OpKind {
     let on_file = || op.handles()[0].is_some_and(|handle| handle.kind() == HandleKind::File);
     match O::KIND {
+        // The system has nothing but calls that block for it.
+        OpKind::Read
+        | OpKind::Write
+        | OpKind::ReadAt
+        | OpKind::WriteAt
+        | OpKind::ReadVectoredAt
+        | OpKind::WriteVectoredAt
+            if op.handles()[0].is_some_and(Handle::is_blocking) =>
+        {
+            OpKind::Blocking
+        }
         OpKind::Read if on_file() => OpKind::ReadAt,
         OpKind::Write if on_file() => OpKind::WriteAt,
         // A pipe or a socket has no place to read from. The system's own calls say so; a ring would

@@ -6,6 +6,8 @@
 
 #[cfg(target_os = "linux")]
 mod epoll;
+#[cfg(windows)]
+mod iocp;
 #[cfg(target_os = "linux")]
 mod readiness;
 #[cfg(target_os = "linux")]
@@ -33,11 +35,17 @@ pub enum BackendKind {
     IoUring,
     /// Linux, epoll(7), with readiness turned into completions.
     Epoll,
+    /// Windows, I/O completion ports.
+    Iocp,
 }
 
 impl BackendKind {
     /// Every kind that this build contains, the preferred one first.
+    #[cfg(target_os = "linux")]
     pub const ALL: &'static [BackendKind] = &[BackendKind::IoUring, BackendKind::Epoll];
+    /// Every kind that this build contains, the preferred one first.
+    #[cfg(windows)]
+    pub const ALL: &'static [BackendKind] = &[BackendKind::Iocp];
 
     /// The name that `WHARF_BACKEND` and the builder know it by.
     #[must_use]
@@ -45,7 +53,22 @@ impl BackendKind {
         match self {
             BackendKind::IoUring => "io_uring",
             BackendKind::Epoll => "epoll",
+            BackendKind::Iocp => "iocp",
         }
+    }
+
+    /// What is said of a backend of another system.
+    fn report_absent(self) -> BackendReport {
+        BackendReport {
+            kind: self,
+            available: false,
+            reason: self.absence(),
+            features: BTreeMap::new(),
+        }
+    }
+
+    fn absence(self) -> String {
+        format!("{self} is not to be had: it is another system's")
     }
 }
 
@@ -95,14 +118,20 @@ pub fn probe() -> Vec<BackendReport> {
     BackendKind::ALL
         .iter()
         .map(|&kind| match kind {
+            #[cfg(target_os = "linux")]
             BackendKind::IoUring => uring::probe(),
+            #[cfg(target_os = "linux")]
             BackendKind::Epoll => epoll::probe(),
+            #[cfg(windows)]
+            BackendKind::Iocp => iocp::probe(),
+            absent => absent.report_absent(),
         })
         .collect()
 }
 
 /// What a backend is built with.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "not every system has rings")]
 pub(crate) struct Config {
     /// Entries of the submission ring; a tuning knob, not a limit.
     pub(crate) ring_entries: u32,
@@ -151,6 +180,9 @@ pub(crate) trait Backend {
     /// The handle will be closed, or given away, by somebody else than `Op::Close`.
     fn forget(&mut self, ledger: &Ledger, target: Target);
 
+    /// The handle, which was forgotten, is given away: another queue may have it next.
+    fn detach(&mut self, raw: sys::RawHandle);
+
     /// Prepares a buffer pool for multishot receives. `index` is its place in the ledger.
     fn register_pool(&mut self, ledger: &Ledger, pool: &PoolCore, index: u32) -> io::Result<()>;
 
@@ -175,8 +207,12 @@ pub(crate) trait Backend {
 
 /// The chosen backend.
 pub(crate) enum Imp {
+    #[cfg(target_os = "linux")]
     IoUring(Box<uring::Uring>),
+    #[cfg(target_os = "linux")]
     Epoll(Box<epoll::Epoll>),
+    #[cfg(windows)]
+    Iocp(Box<iocp::Iocp>),
 }
 
 macro_rules! dispatch {
@@ -186,8 +222,12 @@ macro_rules! dispatch {
                 #[inline(always)]
                 fn $name($($borrow)+ $self $(, $argument: $type)*) $(-> $result)? {
                     match $self {
+                        #[cfg(target_os = "linux")]
                         Imp::IoUring(backend) => backend.$name($($argument),*),
+                        #[cfg(target_os = "linux")]
                         Imp::Epoll(backend) => backend.$name($($argument),*),
+                        #[cfg(windows)]
+                        Imp::Iocp(backend) => backend.$name($($argument),*),
                     }
                 }
             )*
@@ -203,6 +243,7 @@ dispatch! {
     [&mut] self.wait(ledger: &Ledger, sleep: Sleep) -> io::Result<()>;
     [&mut] self.waker() -> io::Result<Box<dyn Wake>>;
     [&mut] self.forget(ledger: &Ledger, target: Target);
+    [&mut] self.detach(raw: sys::RawHandle);
     [&mut] self.register_pool(ledger: &Ledger, pool: &PoolCore, index: u32) -> io::Result<()>;
     [&mut] self.unregister_pool(ledger: &Ledger, pool: &PoolCore, index: u32);
     [&mut] self.control(target: Option<Target>, control: sys::Control) -> io::Result<sys::Reply>;
@@ -216,12 +257,17 @@ impl Imp {
     /// Makes the backend that is asked for by name, or fails with the reason.
     pub(crate) fn by_name(kind: BackendKind, config: Config) -> io::Result<Imp> {
         match kind {
+            #[cfg(target_os = "linux")]
             BackendKind::IoUring => {
                 uring::Uring::new(config).map(|uring| Imp::IoUring(Box::new(uring)))
             }
+            #[cfg(target_os = "linux")]
             BackendKind::Epoll => {
                 epoll::Epoll::open(config).map(|epoll| Imp::Epoll(Box::new(epoll)))
             }
+            #[cfg(windows)]
+            BackendKind::Iocp => iocp::Iocp::new(config).map(|iocp| Imp::Iocp(Box::new(iocp))),
+            absent => Err(io::Error::new(io::ErrorKind::Unsupported, absent.absence())),
         }
     }
 
@@ -248,8 +294,12 @@ impl Imp {
 
     pub(crate) fn kind(&self) -> BackendKind {
         match self {
+            #[cfg(target_os = "linux")]
             Imp::IoUring(_) => BackendKind::IoUring,
+            #[cfg(target_os = "linux")]
             Imp::Epoll(_) => BackendKind::Epoll,
+            #[cfg(windows)]
+            Imp::Iocp(_) => BackendKind::Iocp,
         }
     }
 }

@@ -520,6 +520,8 @@ impl<S: Selector> Backend for Emulation<S> {
         }
     }
 
+    fn detach(&mut self, _: RawHandle) {}
+
     fn register_pool(&mut self, _: &Ledger, _: &PoolCore, _: u32) -> io::Result<()> {
         Ok(())
     }

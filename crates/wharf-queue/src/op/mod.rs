@@ -161,6 +161,7 @@ pub(crate) struct Target {
 /// The pointers lead into the slot's payload or scratch record and are valid until the slot is
 /// completed. Lengths are not cut to what a system call takes; whoever makes the call does that.
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "each system reads what its own calls take")]
 pub(crate) enum Op {
     Nop,
     /// Reads at `offset`, or for [`Op::CURRENT`] at the file's own position, or from a stream.
@@ -387,7 +388,7 @@ pub enum Support {
 /// A typed operation that a [`Queue`] takes: what to do, and everything lent for it.
 ///
 /// The implementors are the builders in [`op`](crate::op). The set is closed; to make a system
-/// call that wharf does not know, see [`os::linux::RawEntry`](crate::os::linux::RawEntry).
+/// call that wharf does not know, see `RawOp` in the module of its system in [`os`](crate::os).
 #[expect(private_interfaces, reason = "the hidden methods seal the trait")]
 pub trait Operation: Sized + 'static {
     /// What the operation gives back: its [`Outcome`], and the buffers that were lent to it.
@@ -466,7 +467,7 @@ impl Done<'_> {
     pub(crate) fn outcome_attached(&self) -> Outcome<Handle> {
         match self.outcome() {
             Outcome::Completed(Ok(raw)) => {
-                let owned = sys::from_raw(raw as sys::RawHandle);
+                let owned = sys::from_raw(sys::raw_from_result(raw));
                 Outcome::Completed(self.queue.attach(owned))
             }
             other => other.map(|_| unreachable!("only a success carries a value")),
@@ -476,7 +477,7 @@ impl Done<'_> {
     /// The outcome of an operation whose result is a new system handle.
     pub(crate) fn outcome_handle(&self, kind: crate::handle::HandleKind) -> Outcome<Handle> {
         self.outcome()
-            .map(|raw| self.queue.adopt(raw as sys::RawHandle, kind))
+            .map(|raw| self.queue.adopt(sys::raw_from_result(raw), kind, false))
     }
 }
 

@@ -6,6 +6,7 @@
 //! | item | what it is |
 //! |---|---|
 //! | `RawHandle`, `OwnedHandle`, `BorrowedHandle`, `raw_of`, `into_raw`, `from_raw`, `borrow_raw`, `close`, `AsHandle`, `duplicate` | the system's handles |
+//! | `raw_from_result` | the handle that a completion's number is |
 //! | `RawError`, `error_from_raw` | error codes, positive, and their `io::Error` |
 //! | `Address`, `SocketKind` | socket addresses and kinds of every family that the platform has |
 //! | `Scratch` | the message header of an operation in flight: buffers, address, result flags |
@@ -22,8 +23,12 @@
 mod linux;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(target_os = "linux")]
 pub use linux::*;
 #[cfg(unix)]
 pub use unix::*;
+#[cfg(windows)]
+pub use windows::*;

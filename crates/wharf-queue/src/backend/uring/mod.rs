@@ -747,6 +747,8 @@ impl Backend for Uring {
 
     fn forget(&mut self, _: &Ledger, _: Target) {}
 
+    fn detach(&mut self, _: RawHandle) {}
+
     fn register_pool(&mut self, _: &Ledger, pool: &PoolCore, index: u32) -> io::Result<()> {
         let group = u16::try_from(index).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let (submitter, count) = (self.ring.submitter(), pool.count());

@@ -42,9 +42,10 @@ fn unexpected() -> io::Error {
 }
 
 impl Reply {
-    pub(crate) fn into_kind(self) -> io::Result<HandleKind> {
+    /// What kind of handle it is, and whether it can only be used by calls that block: none here.
+    pub(crate) fn into_attached(self) -> io::Result<(HandleKind, bool)> {
         match self {
-            Reply::Kind(kind) => Ok(kind),
+            Reply::Kind(kind) => Ok((kind, false)),
             _ => Err(unexpected()),
         }
     }

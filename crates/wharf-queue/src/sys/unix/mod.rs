@@ -62,6 +62,11 @@ pub(crate) fn from_raw(raw: RawHandle) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(raw) }
 }
 
+/// The descriptor that a completion's result is.
+pub(crate) fn raw_from_result(result: usize) -> RawHandle {
+    result as RawHandle
+}
+
 /// Lends a descriptor that `_owner` keeps open.
 pub(crate) fn borrow_raw<T>(_owner: &T, raw: RawHandle) -> BorrowedFd<'_> {
     // SAFETY: the owner is borrowed for as long and keeps the descriptor open.
