@@ -52,6 +52,38 @@ pub struct Case {
     /// It changes the process (its limits, its signals, its filters) or counts what belongs to the
     /// process, so that it needs one of its own.
     pub alone: bool,
+    /// Where alone it makes sense; `None` for everywhere.
+    pub condition: Option<Condition>,
+}
+
+/// Where alone a case makes sense, and why not elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// On systems with Unix's descriptors, signals and names.
+    Unix(&'static str),
+    /// On Linux.
+    Linux(&'static str),
+    /// Everywhere but under Wine, which lacks something that Windows has.
+    NotWine(&'static str),
+}
+
+impl Case {
+    /// Why it makes no sense on this machine; `None` if it does.
+    #[must_use]
+    pub fn not_here(&self) -> Option<&'static str> {
+        let (is_here, why) = match self.condition? {
+            Condition::Unix(why) => (fixture::host::IS_UNIX, why),
+            Condition::Linux(why) => (fixture::host::IS_LINUX, why),
+            Condition::NotWine(why) => (!fixture::host::is_wine(), why),
+        };
+        (!is_here).then_some(why)
+    }
+}
+
+/// What a process does that a case starts as its child; `None` if this process is none.
+#[must_use]
+pub fn be_the_child() -> Option<std::process::ExitCode> {
+    fixture::child::be_one()
 }
 
 /// Every case.
@@ -67,6 +99,7 @@ pub fn queue_checks(factory: Factory) -> Vec<runner::Check> {
         name: case.name.to_owned(),
         promise: case.promise,
         alone: case.alone,
+        not_here: case.not_here(),
         run: Arc::new(move || (case.run)(&factory)),
     };
     cases().into_iter().map(check).collect()

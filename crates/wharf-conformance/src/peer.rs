@@ -6,17 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use wharf_queue::{Handle, Queue};
 
+pub(crate) use crate::fixture::host::descriptors;
+
 /// A connected pair: attached to the queue, and the peer's.
 pub(crate) fn pair(queue: &Queue) -> (Handle, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("listens");
     let (stream, _) = listener.accept().expect("connected");
     (queue.attach(stream).expect("a socket"), peer)
-}
-
-/// How many descriptors the process has open.
-pub(crate) fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").expect("proc").count()
 }
 
 /// Waits until the process has as many descriptors open as it should: a thread of a pool that is

@@ -27,6 +27,8 @@ pub struct Check {
     pub promise: &'static str,
     /// It needs a process of its own.
     pub alone: bool,
+    /// Why it makes no sense on this machine; `None` if it does.
+    pub not_here: Option<&'static str>,
     /// Panics if the promise is broken.
     pub run: Arc<dyn Fn() + Send + Sync>,
 }
@@ -180,12 +182,16 @@ pub fn main(checks: impl Fn(BackendKind) -> Vec<Check>) -> ExitCode {
         for check in checks(backend) {
             let name = format!("{backend}::{}", check.name);
             let promise = check.promise;
+            let is_here = report.available && check.not_here.is_none();
+            if let Some(why) = check.not_here {
+                note_not_run(format!("{name}: {why}"));
+            }
             let trial = Trial::test(name, move || match check.alone {
                 true => run_alone(&check, backend),
                 false => run(&check),
             });
             let trial = trial.with_kind(promise);
-            trials.push(trial.with_ignored_flag(!report.available));
+            trials.push(trial.with_ignored_flag(!is_here));
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);

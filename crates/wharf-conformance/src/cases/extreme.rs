@@ -2,11 +2,12 @@
 //! than 32 bits, times beyond the clock, directories for files (C7, C12).
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use wharf_queue::{Handle, IoBuf, Queue, SubmitError, op};
 
+use crate::fixture::host::{NAME_TOO_LONG, NOT_A_SOCKET, NULL, TOO_MANY_LINKS};
+use crate::fixture::local::datagram_pair;
 use crate::fixture::memory::reserve;
 use crate::fixture::pipe::named;
 use crate::peer::{Dir, pair};
@@ -20,9 +21,10 @@ super::cases!(
     "C7" lengths_of_nothing_complete_at_once,
     "C12" waits_and_deadlines_of_centuries_sleep,
     "C7" directories_and_missing_files_are_the_errors_they_are,
+    "C7" [not_wine "Wine 8 says that it has made a symbolic link, and makes none"] link_that_leads_to_itself_is_an_error,
     "C7" operations_on_what_cannot_do_them_are_errors,
-    "C3" named_pipe_is_read_without_holding_a_thread,
-    "C8" splice_at_the_offset_that_means_none_is_refused,
+    "C3" [unix "named pipes have no place in the file system"] named_pipe_is_read_without_holding_a_thread,
+    "C8" [linux "a splice is Linux's"] splice_at_the_offset_that_means_none_is_refused,
 );
 
 /// A length whose lower 32 bits are 16.
@@ -66,7 +68,7 @@ fn lengths_above_32_bits_are_not_cut_to_their_lower_half(factory: &Factory) {
     let buf = part.into_inner();
     assert_eq!(buf[7..1007], [7; 1000]);
     // A device that takes everything without a look at it.
-    let null = open(&queue, op::Open::new("/dev/null").write(true));
+    let null = open(&queue, op::Open::new(NULL).write(true));
     let token = queue.submit(op::WriteAt::new(&null, buf, 0)).expect("room");
     let (outcome, buf) = finish(&queue, token);
     assert_eq!(outcome.into_result().expect("written"), MOST);
@@ -106,7 +108,7 @@ fn lengths_above_32_bits_in_parts_are_not_cut(factory: &Factory) {
     let (outcome, bufs) = finish(&queue, token.expect("room"));
     assert_eq!(outcome.into_result().expect("received"), 1000);
     assert_eq!(bufs[0][999], 6);
-    let null = open(&queue, op::Open::new("/dev/null").write(true));
+    let null = open(&queue, op::Open::new(NULL).write(true));
     let write = op::WriteVectoredAt::new(&null, bufs, 0);
     let token = queue.submit(write).expect("room");
     let written = finish(&queue, token).0.into_result().expect("written");
@@ -182,9 +184,7 @@ fn file_lengths_above_the_limit_are_the_same_error(factory: &Factory) {
     }
     let (socket, _peer) = pair(&queue);
     let send = op::SendFile::new(&socket, &file, u64::MAX, 10);
-    let token = queue.submit(send).expect("room");
-    let error = finish(&queue, token).into_result().expect_err("too far");
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(matches!(queue.submit(send), Err(SubmitError::Invalid(..))));
 }
 
 fn lengths_of_nothing_complete_at_once(factory: &Factory) {
@@ -299,19 +299,15 @@ fn lengths_of_nothing_complete_at_once(factory: &Factory) {
             .expect("0"),
         0
     );
-    let token = queue.submit(op::Splice::new(&reader, &socket, 0));
-    assert_eq!(
-        finish(&queue, token.expect("room"))
-            .into_result()
-            .expect("0"),
-        0
-    );
+    if let Ok(token) = queue.submit(op::Splice::new(&reader, &socket, 0)) {
+        assert_eq!(finish(&queue, token).into_result().expect("0"), 0);
+    }
     // And the stream is as it was.
     peer.write_all(b"whole").expect("connected");
     let token = queue.submit(op::Recv::new(&socket, vec![0; 8]));
     assert_eq!(finish(&queue, token.expect("room")).1, b"whole");
     // A datagram of nothing is a datagram.
-    let (left, right) = UnixDatagram::pair().expect("a pair");
+    let (left, right) = datagram_pair();
     let left = queue.attach(left).expect("a socket");
     let token = queue.submit(op::Send::new(&left, nothing()));
     assert_eq!(
@@ -391,7 +387,6 @@ fn directories_and_missing_files_are_the_errors_they_are(factory: &Factory) {
     std::fs::write(at("file"), b"12345").expect("written");
     std::fs::create_dir(at("dir")).expect("made");
     std::fs::write(at("dir/inside"), b"").expect("written");
-    std::os::unix::fs::symlink("loop", at("loop")).expect("made");
     let fails = |open: op::Open| {
         let token = queue.submit(open).expect("room");
         finish(&queue, token).into_result().expect_err("no").kind()
@@ -404,12 +399,9 @@ fn directories_and_missing_files_are_the_errors_they_are(factory: &Factory) {
     assert_eq!(fails(write), ErrorKind::IsADirectory);
     let new = op::Open::new(at("file")).write(true).create_new(true);
     assert_eq!(fails(new), ErrorKind::AlreadyExists);
-    let (looped, named) = (at("loop"), at(&long));
-    for (path, code) in [(looped, 40), (named, 36)] {
-        let token = queue.submit(op::Open::new(path)).expect("room");
-        let error = finish(&queue, token).into_result().expect_err("no");
-        assert_eq!(error.raw_os_error(), Some(code), "{error}");
-    }
+    let token = queue.submit(op::Open::new(at(&long))).expect("room");
+    let error = finish(&queue, token).into_result().expect_err("no");
+    assert_eq!(error.raw_os_error(), Some(NAME_TOO_LONG), "{error}");
     let fails = |token| {
         let outcome: wharf_queue::Outcome<()> = token;
         outcome.into_result().expect_err("no").kind()
@@ -453,13 +445,25 @@ fn directories_and_missing_files_are_the_errors_they_are(factory: &Factory) {
         .expect("directories are synced too");
 }
 
+fn link_that_leads_to_itself_is_an_error(factory: &Factory) {
+    let queue = factory.queue();
+    let dir = Dir::new();
+    let path = dir.0.join("loop");
+    let link = queue.submit(op::SymbolicLink::new("loop", &path));
+    finish(&queue, link.expect("room"))
+        .into_result()
+        .expect("made");
+    let token = queue.submit(op::Open::new(&path)).expect("room");
+    let error = finish(&queue, token).into_result().expect_err("no");
+    assert_eq!(error.raw_os_error(), Some(TOO_MANY_LINKS), "{error}");
+}
+
 fn operations_on_what_cannot_do_them_are_errors(factory: &Factory) {
     let queue = factory.queue();
     let dir = Dir::new();
     let file = file_of(&queue, &dir, b"12345");
     let (socket, _peer) = pair(&queue);
-    // ENOTSOCK, errno(3).
-    const NO_SOCKET: Option<i32> = Some(88);
+    const NO_SOCKET: Option<i32> = Some(NOT_A_SOCKET);
     let code = |error: std::io::Error| error.raw_os_error();
     let token = queue.submit(op::Recv::new(&file, vec![0; 8]));
     let (outcome, buf) = finish(&queue, token.expect("room"));
@@ -496,9 +500,11 @@ fn operations_on_what_cannot_do_them_are_errors(factory: &Factory) {
     let token = queue.submit(op::Sync::all(&socket)).expect("room");
     let error = finish(&queue, token).into_result().expect_err("no disk");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    let token = queue.submit(op::Splice::new(&file, &socket, 5));
-    let error = finish(&queue, token.expect("room")).into_result();
-    assert_eq!(error.expect_err("no pipe").kind(), ErrorKind::InvalidInput);
+    // Where there are splices at all.
+    if let Ok(token) = queue.submit(op::Splice::new(&file, &socket, 5)) {
+        let error = finish(&queue, token).into_result();
+        assert_eq!(error.expect_err("no pipe").kind(), ErrorKind::InvalidInput);
+    }
     let address = "127.0.0.1:0"
         .parse::<std::net::SocketAddr>()
         .expect("valid")

@@ -7,24 +7,25 @@ use std::time::Duration;
 
 use wharf_queue::{BackendKind, Queue, op, probe};
 
+use crate::fixture::host::NULL;
 use crate::fixture::limit::{self, Limit};
 use crate::fixture::seccomp::{Answer, Call, forbid};
 use crate::peer::pair;
 use crate::{Factory, finish, next};
 
 super::cases!(
-    "C8" [alone] io_uring_refused_by_a_filter_falls_back,
-    "C8" [alone] io_uring_unknown_to_a_filter_falls_back,
-    "C8" [alone] io_uring_that_kills_falls_back,
-    "C8" [alone] entering_refused_by_a_filter_falls_back,
-    "C8" [alone] entering_that_kills_falls_back,
-    "C8" [alone] registering_refused_by_a_filter_falls_back,
-    "C8" [alone] registering_that_kills_falls_back,
-    "C9" [alone] entering_forbidden_later_is_an_error_of_the_wait,
-    "C8" [alone] filter_that_kills_is_survived_without_descriptors,
-    "C8" [alone] io_uring_disabled_by_sysctl_falls_back,
-    "C12" [alone] little_locked_memory_is_enough_or_explained,
-    "C12" [alone] few_descriptors_are_enough_or_explained,
+    "C8" [alone] [linux "filters and limits of this kind are Linux's"] io_uring_refused_by_a_filter_falls_back,
+    "C8" [alone] [linux "filters and limits of this kind are Linux's"] io_uring_unknown_to_a_filter_falls_back,
+    "C8" [alone] [linux "filters and limits of this kind are Linux's"] io_uring_that_kills_falls_back,
+    "C8" [alone] [linux "filters and limits of this kind are Linux's"] entering_refused_by_a_filter_falls_back,
+    "C8" [alone] [linux "filters and limits of this kind are Linux's"] entering_that_kills_falls_back,
+    "C8" [alone] [linux "filters and limits of this kind are Linux's"] registering_refused_by_a_filter_falls_back,
+    "C8" [alone] [linux "filters and limits of this kind are Linux's"] registering_that_kills_falls_back,
+    "C9" [alone] [linux "filters and limits of this kind are Linux's"] entering_forbidden_later_is_an_error_of_the_wait,
+    "C8" [alone] [linux "filters and limits of this kind are Linux's"] filter_that_kills_is_survived_without_descriptors,
+    "C8" [alone] [linux "filters and limits of this kind are Linux's"] io_uring_disabled_by_sysctl_falls_back,
+    "C12" [alone] [linux "filters and limits of this kind are Linux's"] little_locked_memory_is_enough_or_explained,
+    "C12" [alone] [linux "filters and limits of this kind are Linux's"] few_descriptors_are_enough_or_explained,
 );
 
 /// A queue that does a little of everything.
@@ -201,13 +202,13 @@ fn few_descriptors_are_enough_or_explained(factory: &Factory) {
         finish(queue, timer.expect("room"))
             .into_result()
             .expect("due");
-        let open = queue.submit(op::Open::new("/dev/null")).expect("room");
+        let open = queue.submit(op::Open::new(NULL)).expect("room");
         finish(queue, open).into_result().is_ok()
     };
     let mut enough = None;
     for free in 0..=MOST {
         let taken: Vec<_> = (free..MOST)
-            .map(|_| std::fs::File::open("/dev/null").expect("free still"))
+            .map(|_| std::fs::File::open(NULL).expect("free still"))
             .collect();
         match factory.builder().build() {
             Ok(queue) => {

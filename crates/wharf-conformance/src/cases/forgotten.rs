@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use wharf_queue::op;
 
+use crate::fixture::host::NULL;
 use crate::fixture::trap::{Spring, Trap};
 use crate::peer::{census_is, descriptors, pair};
 use crate::{Factory, drain, finish, look, next};
@@ -39,13 +40,13 @@ fn discarded_open_and_socket_leave_no_descriptor(factory: &Factory) {
     const RACES: usize = 3000;
     let queue = factory.queue();
     // The pool's threads and what they need are there before the census.
-    let token = queue.submit(op::Open::new("/dev/null")).expect("room");
+    let token = queue.submit(op::Open::new(NULL)).expect("room");
     finish(&queue, token).into_result().expect("opened");
     let address = "127.0.0.1:0".parse::<std::net::SocketAddr>();
     let address = address.expect("valid").into();
     let before = descriptors();
     for race in 0..RACES {
-        let open = queue.submit(op::Open::new("/dev/null")).expect("room");
+        let open = queue.submit(op::Open::new(NULL)).expect("room");
         let socket = op::Socket::stream_for(&address);
         let socket = queue.submit(socket).expect("room");
         if race % 3 == 0 {
@@ -68,11 +69,11 @@ fn discarded_open_and_socket_leave_no_descriptor(factory: &Factory) {
 
 fn dropped_completion_of_an_open_closes_it(factory: &Factory) {
     let queue = factory.queue();
-    let token = queue.submit(op::Open::new("/dev/null")).expect("room");
+    let token = queue.submit(op::Open::new(NULL)).expect("room");
     finish(&queue, token).into_result().expect("opened");
     let before = descriptors();
     for _ in 0..100 {
-        queue.submit(op::Open::new("/dev/null")).expect("room");
+        queue.submit(op::Open::new(NULL)).expect("room");
         drop(next(&queue));
     }
     census_is(before);
@@ -110,7 +111,7 @@ fn kept_descriptors_are_closed_with_the_queue(factory: &Factory) {
     let before = descriptors();
     let queue = factory.queue();
     for _ in 0..10 {
-        queue.submit(op::Open::new("/dev/null")).expect("room");
+        queue.submit(op::Open::new(NULL)).expect("room");
         next(&queue).keep().expect("final");
     }
     assert!(descriptors() >= before + 10);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wharf_queue::{SubmitError, op};
 
+use crate::fixture::host::{NULL, raw_of};
 use crate::peer::{Dir, pair};
 use crate::{Factory, drain, finish, look, next};
 
@@ -23,6 +24,7 @@ super::cases!(
     "C8" used_token_gives_nothing_twice,
     "C8" pool_of_no_size_is_refused,
     "C8" detached_handle_is_the_systems_again,
+    "C8" [not_wine "Wine 8 does not move a handle to another port (FileReplaceCompletionInformation)"] detached_handle_can_be_attached_to_another_queue,
     "C8" datagrams_need_a_pool_of_their_kind,
     "C12" extreme_durations_do_no_harm,
     "C12" offset_above_the_limit_is_refused,
@@ -95,7 +97,7 @@ fn extreme_durations_do_no_harm(factory: &Factory) {
 
 fn offset_above_the_limit_is_refused(factory: &Factory) {
     let queue = factory.queue();
-    let file = std::fs::File::open("/dev/zero").expect("there");
+    let file = std::fs::File::open(NULL).expect("there");
     let file = queue.attach(file).expect("a file");
     let refused = queue.submit(op::ReadAt::new(&file, vec![0; 1], u64::MAX));
     assert!(matches!(refused, Err(SubmitError::Invalid(..))));
@@ -394,13 +396,21 @@ fn detached_handle_is_the_systems_again(factory: &Factory) {
     assert!(finish(&queue, token).0.is_cancelled());
     let raw = socket.raw();
     let owned = queue.detach(socket).expect("nothing is on it");
-    assert_eq!(std::os::fd::AsRawFd::as_raw_fd(&owned), raw);
+    assert_eq!(raw_of(&owned), raw);
     let mut stream = std::net::TcpStream::from(owned);
     stream.set_nonblocking(false).expect("a socket");
     peer.write_all(b"hello").expect("connected");
     let mut bytes = [0; 5];
     stream.read_exact(&mut bytes).expect("arrives");
-    // And it can be attached again, to another queue.
+}
+
+fn detached_handle_can_be_attached_to_another_queue(factory: &Factory) {
+    let queue = factory.queue();
+    let (socket, mut peer) = pair(&queue);
+    let recv = queue.submit(op::Recv::new(&socket, vec![0; 8]));
+    peer.write_all(b"hello").expect("connected");
+    assert_eq!(finish(&queue, recv.expect("room")).1, b"hello");
+    let stream = queue.detach(socket).expect("nothing is on it");
     let other = factory.queue();
     let socket = other.attach(stream).expect("a socket");
     let token = other.submit(op::Send::new(&socket, *b"back"));

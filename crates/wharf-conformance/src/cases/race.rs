@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use wharf_queue::{Handle, Outcome, Prepare, Queue, Token, op};
 
+use crate::fixture::host::is_half_open;
 use crate::peer::{Dir, census_is, descriptors, full_listener, pair};
 use crate::{Factory, drain, finish, look, next};
 
@@ -251,17 +252,6 @@ fn every_cancelled_send_counts_what_the_peer_gets(factory: &Factory) {
 
 fn every_timed_out_send_counts_what_the_peer_gets(factory: &Factory) {
     sends_count(factory, Some(Duration::from_millis(20)));
-}
-
-/// Whether a connect from one of these ports of this machine has no answer yet (proc(5)).
-fn is_half_open(ports: &[u16]) -> bool {
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("proc");
-    let locals: Vec<_> = ports.iter().map(|port| format!(":{port:04X}")).collect();
-    table.lines().any(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let is_ours = |field: &str| locals.iter().any(|local| field.ends_with(local));
-        fields.len() > 3 && fields[3] == "02" && is_ours(fields[1])
-    })
 }
 
 /// Waits until `what` holds. The table of connections is read in parts while it changes, so that one

@@ -7,22 +7,21 @@ use std::time::{Duration, Instant};
 
 use wharf_queue::{Handle, Queue, op};
 
+use crate::fixture::host::{NO_DESCRIPTOR, NULL};
 use crate::fixture::limit::{self, Limit};
 use crate::fixture::signal::ignore_file_size;
 use crate::peer::Dir;
 use crate::{Factory, finish, next};
 
 super::cases!(
-    "C7" [alone] accept_without_descriptors_backs_off_and_loses_no_connection,
-    "C7" [alone] multishot_accept_without_descriptors_backs_off_and_goes_on,
-    "C3" [alone] accept_that_backs_off_can_be_cancelled_and_closed,
-    "C7" [alone] open_and_socket_without_descriptors_are_errors,
-    "C7" [alone] file_that_may_not_grow_gives_a_short_count_then_an_error,
-    "C7" full_device_is_an_error_of_every_write,
+    "C7" [alone] [unix "no limit of descriptors or file sizes can be set for a process"] accept_without_descriptors_backs_off_and_loses_no_connection,
+    "C7" [alone] [unix "no limit of descriptors or file sizes can be set for a process"] multishot_accept_without_descriptors_backs_off_and_goes_on,
+    "C3" [alone] [unix "no limit of descriptors or file sizes can be set for a process"] accept_that_backs_off_can_be_cancelled_and_closed,
+    "C7" [alone] [unix "no limit of descriptors or file sizes can be set for a process"] open_and_socket_without_descriptors_are_errors,
+    "C7" [alone] [unix "no limit of descriptors or file sizes can be set for a process"] file_that_may_not_grow_gives_a_short_count_then_an_error,
+    "C7" [linux "the device that is always full is Linux's"] full_device_is_an_error_of_every_write,
 );
 
-/// What the kernel says when the process has no descriptor left.
-const EMFILE: i32 = 24;
 /// How long a shortage lasts here, and how many attempts a listener may make in that time: the
 /// pauses between them double from 5 ms on, so that it is 7; whoever spins makes thousands.
 const SHORTAGE: Duration = Duration::from_millis(300);
@@ -60,7 +59,7 @@ fn accept_without_descriptors_backs_off_and_loses_no_connection(factory: &Factor
         let accept = queue.submit(op::Accept::new(&listener)).expect("room");
         let error = finish(&queue, accept).into_result();
         let error = error.expect_err("none is free");
-        assert_eq!(error.raw_os_error(), Some(EMFILE));
+        assert_eq!(error.raw_os_error(), Some(NO_DESCRIPTOR));
         errors += 1;
     }
     assert!((2..=ATTEMPTS).contains(&errors), "{errors} errors");
@@ -87,7 +86,7 @@ fn multishot_accept_without_descriptors_backs_off_and_goes_on(factory: &Factory)
             assert!(completion.more(), "it goes on");
             let error = completion.take(accept).expect("it").into_result();
             let error = error.expect_err("none is free");
-            assert_eq!(error.raw_os_error(), Some(EMFILE));
+            assert_eq!(error.raw_os_error(), Some(NO_DESCRIPTOR));
             errors += 1;
         }
     }
@@ -137,16 +136,16 @@ fn open_and_socket_without_descriptors_are_errors(factory: &Factory) {
     let address = address.expect("valid").into();
     let socket = || op::Socket::stream_for(&address);
     let fillers = limit::leave_descriptors(0).expect("a limit");
-    let open = queue.submit(op::Open::new("/dev/null")).expect("room");
+    let open = queue.submit(op::Open::new(NULL)).expect("room");
     let error = finish(&queue, open)
         .into_result()
         .expect_err("none is free");
-    assert_eq!(error.raw_os_error(), Some(EMFILE));
+    assert_eq!(error.raw_os_error(), Some(NO_DESCRIPTOR));
     let made = queue.submit(socket()).expect("room");
     let error = finish(&queue, made)
         .into_result()
         .expect_err("none is free");
-    assert_eq!(error.raw_os_error(), Some(EMFILE));
+    assert_eq!(error.raw_os_error(), Some(NO_DESCRIPTOR));
     queue.socket(&socket()).expect_err("none is free");
     drop(queue.arm());
     drop(fillers);

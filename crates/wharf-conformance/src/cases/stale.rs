@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wharf_queue::op;
 
+use crate::fixture::host::{NULL, raw_of, use_again};
 use crate::peer::pair;
 use crate::{Factory, drain, finish, finish_keeping, next};
 
@@ -53,25 +54,18 @@ fn kept_end_of_a_multishot_is_taken_once(factory: &Factory) {
 }
 
 fn forgotten_close_gives_its_descriptor_back_once(factory: &Factory) {
-    use std::os::fd::AsRawFd;
     let queue = factory.queue();
-    let file = std::fs::File::open("/dev/null").expect("there");
+    let file = std::fs::File::open(NULL).expect("there");
     let handle = queue.attach(file).expect("a file");
     let raw = handle.raw();
     queue.submit(op::Close::new(handle)).expect("room");
     std::mem::forget(next(&queue));
-    let mut others = Vec::new();
     // The number is free, and somebody else's from now on.
-    while others
-        .last()
-        .is_none_or(|file: &std::fs::File| file.as_raw_fd() < raw)
-    {
-        others.push(std::fs::File::open("/dev/null").expect("there"));
-    }
-    assert_eq!(others.last().map(AsRawFd::as_raw_fd), Some(raw));
+    let others = use_again(raw);
+    assert_eq!(others.last().map(raw_of), Some(raw));
     drop(queue);
     for file in &others {
-        file.metadata().expect("it is still open");
+        file.try_clone().expect("it is still open");
     }
 }
 

@@ -6,8 +6,6 @@
 use std::any::Any;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use wharf_queue::{Completion, Handle, OpKind, Operation, Outcome, Prepare, Queue, Token, op};
@@ -194,34 +192,19 @@ fn sending(kind: OpKind, queue: &Queue, timeout: Option<Duration>) -> Waiting {
 
 /// A second descriptor of an attached stream, which outlives it.
 fn duplicate(handle: &Handle) -> std::net::TcpStream {
-    fixture::pipe::duplicate(handle.raw()).into()
+    fixture::pipe::duplicate_stream(handle.raw())
 }
 
-fn sending_datagrams(queue: &Queue, timeout: Option<Duration>) -> Waiting {
-    let dir = Dir::new();
-    let path = dir.0.join("socket");
-    let peer = UnixDatagram::bind(&path).expect("a new name");
-    let socket = UnixDatagram::unbound().expect("a socket");
-    socket.set_nonblocking(true).expect("a socket");
-    let mut sent = 0usize;
-    while socket.send_to(&[1; 8], &path).is_ok() {
-        sent += 1;
-    }
+/// A socket for datagrams whose peer takes no more; `None` where such a send never waits.
+fn sending_datagrams(queue: &Queue, timeout: Option<Duration>) -> Option<Waiting> {
+    let (socket, address, peer) = fixture::local::full_peer()?;
     let socket = queue.attach(socket).expect("a socket");
-    let send = op::SendTo::new(&socket, b"late".to_vec(), path.as_path());
+    let send = op::SendTo::new(&socket, b"late".to_vec(), address);
     let token = go(queue, send, timeout);
-    waiting(token, socket, with_buffer, move |transferred| {
+    Some(waiting(token, socket, with_buffer, move |transferred| {
         assert_eq!(transferred, 0);
-        peer.set_nonblocking(true).expect("a socket");
-        let mut bytes = [0; 16];
-        let mut got = 0;
-        while let Ok(len) = peer.recv(&mut bytes) {
-            assert_eq!(len, 8, "what was cancelled was not sent");
-            got += 1;
-        }
-        assert_eq!(got, sent);
-        drop(dir);
-    })
+        peer.holds_what_came_before();
+    }))
 }
 
 /// A listener without a client: the next client is there for another accept.
@@ -271,12 +254,8 @@ fn piping(kind: OpKind, queue: &Queue, timeout: Option<Duration>) -> Waiting {
     }
     let other = writer.try_clone().expect("a duplicate");
     let writer = queue.attach(writer).expect("a pipe");
-    let mut other = std::fs::File::from(other);
-    let mut written = 0;
-    // The pipe does not block any more, now that it is attached.
-    while let Ok(count) = other.write(&[1; 4096]) {
-        written += count;
-    }
+    let other = std::fs::File::from(other);
+    let written = fixture::pipe::fill(&other);
     let token = go(queue, op::Write::new(&writer, vec![2; 4096]), timeout);
     waiting(token, writer, with_buffer, move |transferred| {
         assert_eq!(transferred, 0);
@@ -311,21 +290,16 @@ fn splicing(queue: &Queue, timeout: Option<Duration>) -> Waiting {
 }
 
 fn child(queue: &Queue, timeout: Option<Duration>) -> Waiting {
-    let mut command = std::process::Command::new("cat");
-    command
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null());
-    let mut child = command.spawn().expect("cat");
-    let stdin = OwnedFd::from(child.stdin.take().expect("piped"));
-    let pid = child.id();
+    let mut child = fixture::child::copier();
+    let stdin = child.stdin.take().expect("piped");
+    let alive = fixture::host::watch(&child);
     let token = go(queue, op::ChildExit::new(child), timeout);
     let mut waiting = waiting(
         token,
         queue.attach(stdin).expect("a pipe"),
         |output: &(Outcome<std::process::ExitStatus>, std::process::Child)| Ended::of(&output.0),
         move |_| {
-            let status = format!("/proc/{pid}/status");
-            assert!(std::fs::metadata(status).is_ok(), "nobody waited for it");
+            assert!(alive.is_there(), "nobody waited for it");
         },
     );
     // The pipe is what keeps the child; it is not what the operation is on.
@@ -357,6 +331,9 @@ pub(super) fn make(kind: OpKind, queue: &Queue, timeout: Option<Duration>) -> Op
         OpKind::Recv | OpKind::RecvVectored | OpKind::RecvMulti | OpKind::Poll => {
             receiving(kind, queue, timeout)
         }
+        OpKind::Splice if matches!(queue.support(kind), wharf_queue::Support::Unsupported(_)) => {
+            return None;
+        }
         OpKind::Raw => {
             if matches!(queue.support(kind), wharf_queue::Support::Unsupported(_)) {
                 return None;
@@ -365,7 +342,7 @@ pub(super) fn make(kind: OpKind, queue: &Queue, timeout: Option<Duration>) -> Op
         }
         OpKind::RecvFrom | OpKind::RecvFromMulti => receiving_datagrams(kind, queue, timeout),
         OpKind::Send | OpKind::SendVectored | OpKind::SendFile => sending(kind, queue, timeout),
-        OpKind::SendTo => sending_datagrams(queue, timeout),
+        OpKind::SendTo => return sending_datagrams(queue, timeout),
         OpKind::Accept | OpKind::AcceptMulti => accepting(kind, queue, timeout),
         OpKind::Connect => connecting(queue, timeout),
         OpKind::Read | OpKind::Write => piping(kind, queue, timeout),

@@ -75,6 +75,7 @@ pub fn checks(backend: BackendKind, carry: fn(BackendKind, &Case)) -> Vec<Check>
         name: format!("handles::{}", case.name),
         promise: case.promise,
         alone: case.alone,
+        not_here: None,
         run: Arc::new(move || carry(backend, &case)),
     };
     cases().into_iter().map(check).collect()

@@ -3,9 +3,12 @@
 
 use std::process::ExitCode;
 
-use wharf_conformance::{Factory, handles, queue_checks, runner};
+use wharf_conformance::{Factory, be_the_child, handles, queue_checks, runner};
 
 fn main() -> ExitCode {
+    if let Some(code) = be_the_child() {
+        return code;
+    }
     runner::main(|kind| {
         let mut checks = queue_checks(Factory { kind });
         checks.extend(handles::checks(kind, handles::in_task));

@@ -118,6 +118,7 @@ macro_rules! receive {
     };
 }
 
+#[allow(unused_imports, reason = "not every system has kinds of its own")]
 pub(in crate::handles) use {receive, recv, recv_datagram, recv_from};
 
 pub(super) const KINDS: &[Kind] = &[

@@ -149,6 +149,7 @@ macro_rules! pooled {
     };
 }
 
+#[allow(unused_imports, reason = "not every system has kinds of its own")]
 pub(in crate::handles) use {borrowed, owned, peek, pooled, read, read_vectored};
 
 fn making(scene: impl FnOnce() -> Box<dyn Scene> + 'static) -> Making {

@@ -30,7 +30,7 @@ pub(crate) enum Control {
     Attach(RawHandle),
     Socket(SocketKind),
     /// Two sockets that are connected to each other.
-    Pair(SocketKind),
+    Pair(#[allow(dead_code, reason = "it is refused")] SocketKind),
     Bind(Address),
     Listen(i32),
     LocalAddress,
@@ -42,8 +42,12 @@ pub(crate) enum Control {
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     Nothing,
-    Attached { kind: HandleKind, blocking: bool },
+    Attached {
+        kind: HandleKind,
+        blocking: bool,
+    },
     Raw(RawHandle),
+    #[allow(dead_code, reason = "what would give it is refused")]
     Pair([RawHandle; 2]),
     Address(Address),
 }

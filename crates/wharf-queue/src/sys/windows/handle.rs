@@ -17,7 +17,7 @@ use std::os::windows::io::{
     AsHandle as _, AsRawHandle as _, AsRawSocket as _, AsSocket as _, FromRawHandle, FromRawSocket,
     IntoRawHandle, IntoRawSocket,
 };
-use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
 
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::Networking::WinSock::SOCKET;
@@ -119,12 +119,17 @@ impl OwnedHandle {
     /// # Errors
     /// The handle itself, if it is not a socket's.
     pub fn into_socket(self) -> Result<std_io::OwnedSocket, OwnedHandle> {
-        if !self.0.is_socket() {
-            return Err(self);
+        if self.0.is_socket() {
+            Ok(self.any_socket())
+        } else {
+            Err(self)
         }
+    }
+
+    fn any_socket(self) -> std_io::OwnedSocket {
         let raw = self.into_raw();
         // SAFETY: the socket was this value's alone, which is gone.
-        Ok(unsafe { std_io::OwnedSocket::from_raw_socket(raw.value() as std_io::RawSocket) })
+        unsafe { std_io::OwnedSocket::from_raw_socket(raw.value() as std_io::RawSocket) }
     }
 
     /// The handle of a file, a pipe or another object.
@@ -133,11 +138,16 @@ impl OwnedHandle {
     /// The handle itself, if it is a socket's.
     pub fn into_handle(self) -> Result<std_io::OwnedHandle, OwnedHandle> {
         if self.0.is_socket() {
-            return Err(self);
+            Err(self)
+        } else {
+            Ok(self.any_handle())
         }
+    }
+
+    fn any_handle(self) -> std_io::OwnedHandle {
         let raw = self.into_raw();
         // SAFETY: the handle was this value's alone, which is gone.
-        Ok(unsafe { std_io::OwnedHandle::from_raw_handle(raw.handle()) })
+        unsafe { std_io::OwnedHandle::from_raw_handle(raw.handle()) }
     }
 }
 
@@ -184,22 +194,25 @@ convert! {
 }
 
 macro_rules! convert_back {
-    ($($by:ident: $($type:ty),*;)*) => {
-        $($(
-            impl TryFrom<OwnedHandle> for $type {
-                type Error = OwnedHandle;
-
-                fn try_from(handle: OwnedHandle) -> Result<$type, OwnedHandle> {
-                    handle.$by().map(<$type>::from)
+    ($($type:ty: $owned:ident),*) => {
+        $(
+            /// What is not of this kind becomes one whose calls fail, as a descriptor does elsewhere;
+            /// [`OwnedHandle::into_socket`] and [`OwnedHandle::into_handle`] tell them apart.
+            impl From<OwnedHandle> for $type {
+                fn from(handle: OwnedHandle) -> $type {
+                    <$type>::from(handle.$owned())
                 }
             }
-        )*)*
+        )*
     };
 }
 
 convert_back! {
-    into_socket: TcpStream, TcpListener, UdpSocket;
-    into_handle: File;
+    TcpStream: any_socket,
+    TcpListener: any_socket,
+    UdpSocket: any_socket,
+    File: any_handle,
+    Stdio: any_handle
 }
 
 /// A handle that somebody else closes.
@@ -324,8 +337,8 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
         let address = socket.local_addr().expect("bound");
         let owned = OwnedHandle::from(socket);
-        let owned = File::try_from(owned).expect_err("it is a socket");
-        let socket = UdpSocket::try_from(owned).expect("it is a socket");
+        let owned = owned.into_handle().expect_err("it is a socket");
+        let socket = UdpSocket::from(owned);
         assert_eq!(socket.local_addr().expect("bound"), address);
     }
 }
