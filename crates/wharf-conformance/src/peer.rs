@@ -19,13 +19,19 @@ pub(crate) fn pair(queue: &Queue) -> (Handle, TcpStream) {
 /// Waits until the process has as many descriptors open as it should: a thread of a pool that is
 /// ending holds the counter that wakes its queue for a moment longer.
 pub(crate) fn census_is(expected: usize) {
+    census(|now| now == expected);
+}
+
+/// The same for any number that is `right`.
+pub(crate) fn census(right: impl Fn(usize) -> bool) {
     let begin = std::time::Instant::now();
-    while descriptors() != expected {
+    loop {
         let now = descriptors();
-        assert!(
-            begin.elapsed() < std::time::Duration::from_secs(5),
-            "{now} descriptors are open, and {expected} should be"
-        );
+        if right(now) {
+            return;
+        }
+        let is_late = begin.elapsed() > std::time::Duration::from_secs(5);
+        assert!(!is_late, "{now} descriptors are open, which is wrong");
         std::thread::yield_now();
     }
 }

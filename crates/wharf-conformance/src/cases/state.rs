@@ -16,8 +16,9 @@ use crate::{Factory, finish, look, next};
 super::cases!(
     "C7" reset_ends_whatever_waits_as_connection_reset,
     "C7" reset_is_no_end_of_a_multishot_recv,
-    "C7" reset_before_the_accept_shows_at_the_connection,
+    "C7" [unix "a connection that was reset is not handed to an accept that comes later"] reset_before_the_accept_shows_at_the_connection,
     "C7" [linux "a splice is Linux's"] reset_ends_a_splice,
+    "C7" reset_before_the_accept_does_not_end_the_accept,
     "C7" reset_ends_a_poll,
     "C7" bytes_before_the_end_come_before_it,
     "C7" half_closed_stream_goes_on_in_the_other_direction,
@@ -139,6 +140,27 @@ fn reset_before_the_accept_shows_at_the_connection(factory: &Factory) {
     let _client = TcpStream::connect(address).expect("it goes on");
     let accept = queue.submit(op::Accept::new(&listener)).expect("room");
     finish(&queue, accept).into_result().expect("accepted");
+}
+
+fn reset_before_the_accept_does_not_end_the_accept(factory: &Factory) {
+    let queue = factory.queue();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().expect("valid");
+    let listener = queue.listen(any).expect("listens");
+    let address = listener.local_addr().expect("bound").ip();
+    let address = address.expect("internet");
+    reset(TcpStream::connect(address).expect("listens"));
+    let mut client = TcpStream::connect(address).expect("listens");
+    client.write_all(b"whole").expect("connected");
+    let name = client.local_addr().expect("connected");
+    loop {
+        let accept = queue.submit(op::Accept::new(&listener)).expect("room");
+        let socket = finish(&queue, accept).into_result().expect("accepted");
+        // The first one may have been handed over, or not.
+        if socket.peer_addr().is_ok_and(|peer| peer.ip() == Some(name)) {
+            assert_eq!(recv(&queue, &socket, 8).1, b"whole");
+            break;
+        }
+    }
 }
 
 fn reset_ends_a_splice(factory: &Factory) {

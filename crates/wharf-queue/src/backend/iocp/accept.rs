@@ -12,7 +12,7 @@ use crate::handle::HandleKind;
 use crate::ledger::Ledger;
 use crate::op::{Op, Target};
 use crate::slot::{NONE, Slot, State};
-use crate::sys::{self, RawError, RawHandle, call, control, port, socket};
+use crate::sys::{self, RawError, RawHandle, call, control, socket};
 
 /// How many calls an accept that repeats has in flight.
 const CALLS: usize = 4;
@@ -62,8 +62,11 @@ impl Iocp {
 
     fn begin_accept(&mut self, ledger: &Ledger, record: &Slot, fd: Target) -> Result<(), RawError> {
         let mut family = self.state(fd.index).family;
+        if !fd.raw.is_socket() {
+            return Err(sys::NOT_A_SOCKET);
+        }
         if family == 0 {
-            family = control::family(fd.raw)?;
+            family = control::listener_family(fd.raw)?;
             self.state(fd.index).family = family;
         }
         let extensions = self.extensions(family, fd.raw)?;
@@ -176,11 +179,6 @@ impl Iocp {
         }
         // Accepts move no bytes, so the place for their count holds the error meanwhile.
         record.transferred.set(error as usize);
-        let mut index = record.backend_word.get().wrapping_sub(1);
-        while index != NONE {
-            let request = self.requests.get(index);
-            port::cancel(request.raw.get(), request.overlapped());
-            index = request.next.get();
-        }
+        self.cancel_calls(ledger, record);
     }
 }

@@ -75,7 +75,13 @@ impl Iocp {
             Role::Operation => self.operation_ended(ledger, record, end),
             Role::Readiness => self.readiness_ended(ledger, record, end),
             Role::Accept(socket) => self.accept_ended(ledger, record, socket, end),
-            Role::Poll => self.plain(ledger, record, end),
+            Role::Poll => {
+                if let End::Done(found) = end {
+                    let state = self.state(record.handle.get());
+                    state.reset |= found & u32::from(sys::POLL_ERROR) != 0;
+                }
+                self.plain(ledger, record, end);
+            }
         }
     }
 
@@ -153,13 +159,29 @@ impl Iocp {
         }
     }
 
-    fn received(&mut self, ledger: &Ledger, record: &Slot, end: End) {
+    pub(super) fn received(&mut self, ledger: &Ledger, record: &Slot, end: End) {
         let end = match end {
             // What has been handed over is a result.
             End::Cancelled(bytes) if bytes > 0 => End::Done(bytes),
-            end => end,
+            end => self.end_of_stream(ledger, record, end),
         };
         self.plain(ledger, record, end);
+    }
+
+    /// Puts right what the system says of a stream's end: one that was reset has none, and one that
+    /// this side has shut is at its end.
+    fn end_of_stream(&mut self, ledger: &Ledger, record: &Slot, end: End) -> End {
+        let index = record.handle.get();
+        if ledger.handles.kind(index) != HandleKind::Stream {
+            return end;
+        }
+        let state = self.state(index);
+        match end {
+            End::Done(0) if state.reset => End::Failed(sys::CONNECTION_RESET),
+            End::Cancelled(0) if state.deaf && !Iocp::is_to_end(record) => End::Done(0),
+            End::Failed(sys::BROKEN_PIPE) if state.deaf => End::Done(0),
+            end => end,
+        }
     }
 
     /// Counts what a call has moved of `len` bytes. Returns whether there is another call to make;

@@ -72,6 +72,10 @@ struct HandleState {
     line: VecDeque<u32>,
     /// This side has ended its direction.
     shut: bool,
+    /// This side has ended the other's: what waits for bytes is at the end.
+    deaf: bool,
+    /// A poll has found a reset, which the system may not tell again.
+    reset: bool,
 }
 
 /// A child whose exit is waited for.
@@ -209,6 +213,17 @@ impl Iocp {
         }
     }
 
+    /// Asks for the early end of every call of an operation.
+    fn cancel_calls(&self, ledger: &Ledger, record: &Slot) {
+        let mut index = record.backend_word.get().wrapping_sub(1);
+        while index != NONE {
+            let request = self.requests.get(index);
+            count(&ledger.counters.system_calls);
+            port::cancel(request.raw.get(), request.overlapped());
+            index = request.next.get();
+        }
+    }
+
     /// Takes in one packet.
     fn take_packet(&mut self, ledger: &Ledger, packet: Packet) {
         match packet.key {
@@ -343,18 +358,12 @@ impl Backend for Iocp {
             self.children.retain(|child| child.token != token);
             return ledger.complete_cancelled(slot);
         }
-        let mut index = record.backend_word.get().wrapping_sub(1);
-        if index == NONE {
+        if record.backend_word.get() == 0 {
             // No call of it is in flight: it waits for its turn.
             self.leave_line(record);
             return ledger.complete_cancelled(slot);
         }
-        while index != NONE {
-            let request = self.requests.get(index);
-            count(&ledger.counters.system_calls);
-            port::cancel(request.raw.get(), request.overlapped());
-            index = request.next.get();
-        }
+        self.cancel_calls(ledger, record);
     }
 
     fn wait(&mut self, ledger: &Ledger, sleep: Sleep) -> io::Result<()> {

@@ -17,8 +17,10 @@ const TURN: usize = 32;
 
 /// What came of a try.
 enum Tried {
-    /// It was reported, or rests.
-    Reported,
+    /// It rests.
+    Rests,
+    /// It has ended.
+    Ended(End),
     /// There is nothing to receive.
     Wait,
     /// It used up its turn.
@@ -32,12 +34,12 @@ impl Iocp {
             Op::Recv { fd, buf, .. } => {
                 count(&ledger.counters.system_calls);
                 let looked = socket::peek(fd.raw, buf);
-                (fd, Self::looked(ledger, record, looked))
+                (fd, Self::looked(looked))
             }
             Op::RecvMessage { fd, scratch, .. } => {
                 count(&ledger.counters.system_calls);
                 let looked = socket::peek_message(fd.raw, scratch);
-                (fd, Self::looked(ledger, record, looked))
+                (fd, Self::looked(looked))
             }
             Op::RecvMulti { fd, pool } => {
                 let pool = ledger.pool(pool);
@@ -50,19 +52,19 @@ impl Iocp {
             _ => unreachable!("{:?} does not receive", record.op()),
         };
         match tried {
-            Tried::Reported => {}
+            Tried::Rests => {}
+            Tried::Ended(end) => self.received(ledger, record, end),
             Tried::Wait => self.await_more(ledger, record, fd),
             Tried::Again => self.again.push_back(record.token()),
         }
     }
 
-    fn looked(ledger: &Ledger, record: &Slot, looked: Result<usize, RawError>) -> Tried {
+    fn looked(looked: Result<usize, RawError>) -> Tried {
         match looked {
-            Err(error) if socket::would_block(error) => return Tried::Wait,
-            Err(error) => ledger.complete(record.index(), -i64::from(error)),
-            Ok(len) => ledger.complete(record.index(), len as i64),
+            Err(error) if socket::would_block(error) => Tried::Wait,
+            Err(error) => Tried::Ended(End::Failed(error)),
+            Ok(len) => Tried::Ended(End::Done(len as u32)),
         }
-        Tried::Reported
     }
 
     fn receive_items(
@@ -85,17 +87,11 @@ impl Iocp {
             match received {
                 None => {
                     ledger.starve(slot, pool);
-                    return Tried::Reported;
+                    return Tried::Rests;
                 }
                 Some(Err(error)) if socket::would_block(error) => return Tried::Wait,
-                Some(Err(error)) => {
-                    ledger.complete(slot, -i64::from(error));
-                    return Tried::Reported;
-                }
-                Some(Ok((0, _))) => {
-                    ledger.complete(slot, 0);
-                    return Tried::Reported;
-                }
+                Some(Err(error)) => return Tried::Ended(End::Failed(error)),
+                Some(Ok((0, _))) => return Tried::Ended(End::Done(0)),
                 Some(Ok((len, piece))) => ledger.item(slot, len as i64, Ready::BUFFER, piece),
             }
         }
@@ -125,8 +121,7 @@ impl Iocp {
             // At once, in this turn: it comes again in the next, or an endless stream of bytes would
             // keep the loop here.
             End::Done(_) | End::Partial(_) => self.receive_more(ledger, record),
-            End::Cancelled(_) => Self::cancelled(ledger, record),
-            End::Failed(error) => ledger.complete(record.index(), -i64::from(error)),
+            end => self.received(ledger, record, end),
         }
     }
 }

@@ -5,6 +5,7 @@ use windows_sys::Win32::System::IO::OVERLAPPED;
 use super::end::End;
 use super::request::{Request, Role};
 use super::{CancelReason, HandleState, Iocp};
+use crate::buf::{RawBuf, RawBufMut};
 use crate::handle::HandleKind;
 use crate::ledger::Ledger;
 use crate::op::{Op, Target};
@@ -166,10 +167,33 @@ impl Iocp {
     fn shut_down(&mut self, ledger: &Ledger, slot: u32, fd: Target, how: std::net::Shutdown) {
         count(&ledger.counters.system_calls);
         let done = call::shutdown(fd.raw, how);
-        if done.is_ok() && how != std::net::Shutdown::Read {
-            self.state(fd.index).shut = true;
+        if done.is_ok() {
+            let state = self.state(fd.index);
+            state.shut |= how != std::net::Shutdown::Read;
+            if how != std::net::Shutdown::Write {
+                state.deaf = true;
+                self.end_receives(ledger, fd);
+            }
         }
         ledger.complete(slot, call::encode(done.map(|()| 0)));
+    }
+
+    /// What waits for bytes that nobody will take any more is at the end: the system leaves it
+    /// waiting.
+    fn end_receives(&mut self, ledger: &Ledger, fd: Target) {
+        let mut in_flight = Vec::new();
+        ledger
+            .handles
+            .in_flight(&ledger.slots, fd.index, &mut in_flight);
+        for slot in in_flight {
+            let record = ledger.slots.get(slot);
+            if matches!(
+                *record.op(),
+                Op::Recv { .. } | Op::RecvMessage { .. } | Op::RecvMulti { .. }
+            ) {
+                self.cancel_calls(ledger, record);
+            }
+        }
     }
 
     /// Sends what is left of a send.
@@ -274,9 +298,24 @@ impl Iocp {
 
     /// Reads and writes at a file's own position are made one after the other; others at once.
     fn start_file(&mut self, ledger: &Ledger, record: &Slot, fd: Target, offset: u64) {
-        let at_position =
-            offset == Op::CURRENT && ledger.handles.kind(fd.index) == HandleKind::File;
-        if at_position {
+        let is_file = ledger.handles.kind(fd.index) == HandleKind::File;
+        if let (
+            false,
+            Op::Read {
+                buf: RawBufMut { len: 0, .. },
+                ..
+            }
+            | Op::Write {
+                buf: RawBuf { len: 0, .. },
+                ..
+            },
+        ) = (is_file, record.op())
+        {
+            // A read of nothing would wait for something, and a write of nothing looks to the other
+            // side like the end.
+            return ledger.complete(record.index(), 0);
+        }
+        if is_file && offset == Op::CURRENT {
             let line = &mut self.state(fd.index).line;
             line.push_back(record.index());
             if line.len() > 1 {
@@ -341,7 +380,7 @@ impl Iocp {
             if reads {
                 return socket::read(fd.raw, piece, overlapped);
             }
-            let bytes = crate::buf::RawBuf {
+            let bytes = RawBuf {
                 pointer: piece.pointer,
                 len: piece.len,
             };

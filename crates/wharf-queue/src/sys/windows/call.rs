@@ -14,11 +14,14 @@ use std::ptr;
 
 use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
 use windows_sys::Win32::Storage::FileSystem as files;
-use windows_sys::Win32::System::IO::{OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0};
+use windows_sys::Win32::System::IO::{
+    GetOverlappedResult, OVERLAPPED, OVERLAPPED_0, OVERLAPPED_0_0,
+};
+use windows_sys::Win32::System::Threading::CreateEventW;
 
 use super::error::{
-    ACCESS_DENIED, BROKEN_PIPE, END_OF_FILE, INVALID, IS_A_DIRECTORY, MORE_DATA, NOT_A_DIRECTORY,
-    NOT_A_SOCKET, NOT_SEEKABLE, UNSUPPORTED, is_shortage, meaning,
+    ACCESS_DENIED, BROKEN_PIPE, END_OF_FILE, INVALID, IS_A_DIRECTORY, MORE_DATA, NAME_TOO_LONG,
+    NOT_A_DIRECTORY, NOT_A_SOCKET, NOT_SEEKABLE, PENDING, UNSUPPORTED, is_shortage, meaning,
 };
 use super::{
     MAX_TRANSFER, OwnedHandle, Path, RawError, RawHandle, RawPath, Scratch, StatBuf, into_raw,
@@ -75,6 +78,7 @@ fn refine(path: RawPath, error: &io::Error, wants_dir: bool) -> RawError {
         (_, code) if wants_dir && code != ACCESS_DENIED && !is_dir(path).unwrap_or(true) => {
             NOT_A_DIRECTORY
         }
+        (_, code) if has_long_name(path) && code != ACCESS_DENIED => NAME_TOO_LONG,
         // Of the names above it the deepest that there is tells.
         (io::ErrorKind::NotFound, code) => {
             let mut above = path.ancestors().skip(1).map(fs::metadata);
@@ -85,6 +89,14 @@ fn refine(path: RawPath, error: &io::Error, wants_dir: bool) -> RawError {
         }
         (_, code) => code,
     }
+}
+
+/// Whether one of the names in a path is longer than file systems take.
+fn has_long_name(path: &StdPath) -> bool {
+    use std::os::windows::ffi::OsStrExt as _;
+    const MOST: usize = 255;
+    path.iter()
+        .any(|name| name.encode_wide().nth(MOST).is_some())
 }
 
 fn by_name(op: &Op) -> Result<i64> {
@@ -203,39 +215,94 @@ pub(crate) fn at(offset: u64) -> OVERLAPPED {
     }
 }
 
-/// Places on handles that have none are refused before the call, which would ignore them.
-fn place(raw: RawHandle, offset: u64) -> Result<Option<OVERLAPPED>> {
-    if offset == Op::CURRENT {
-        return Ok(None);
+/// A call at a place that is waited for. The handle may be one for overlapped calls, and belong to a
+/// port: the lowest bit of the event keeps the packet away (GetQueuedCompletionStatus, remarks).
+struct Waited {
+    event: OwnedHandle,
+    overlapped: OVERLAPPED,
+}
+
+impl Waited {
+    /// For a call at `offset`; `None` for one on a stream, or at the file's own position. A place on
+    /// what has none is refused, which the call itself would ignore.
+    fn at(raw: RawHandle, offset: u64) -> Result<Option<Waited>> {
+        if offset == Op::CURRENT {
+            return Ok(None);
+        }
+        if raw.is_socket() {
+            return Err(NOT_SEEKABLE);
+        }
+        // SAFETY: a call with a handle.
+        if unsafe { files::GetFileType(raw.handle()) } == files::FILE_TYPE_PIPE {
+            return Err(NOT_SEEKABLE);
+        }
+        // SAFETY: without attributes and a name the event is new, and is not inherited.
+        let event = unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) };
+        if event.is_null() {
+            return Err(last_error());
+        }
+        let mut overlapped = at(offset);
+        overlapped.hEvent = event.map_addr(|address| address | 1);
+        let event = super::from_raw(RawHandle::of_handle(event));
+        Ok(Some(Waited { event, overlapped }))
     }
-    // SAFETY: a call with a handle.
-    let is_file =
-        !raw.is_socket() && unsafe { files::GetFileType(raw.handle()) } == files::FILE_TYPE_DISK;
-    if is_file {
-        Ok(Some(at(offset)))
-    } else {
-        Err(NOT_SEEKABLE)
+
+    /// Waits for the end of a call that is in flight.
+    fn wait(&mut self, raw: RawHandle) -> Result<i64> {
+        let mut bytes = 0u32;
+        let overlapped = &raw const self.overlapped;
+        debug_assert!(!self.event.raw().is_socket());
+        // SAFETY: the record is that of the call, which is in flight on this handle.
+        let done = unsafe { GetOverlappedResult(raw.handle(), overlapped, &raw mut bytes, 1) };
+        if done == 0 {
+            Err(last_error())
+        } else {
+            Ok(bytes.into())
+        }
+    }
+}
+
+/// Makes a read or a write, and waits for its end.
+fn transfer(
+    raw: RawHandle,
+    offset: u64,
+    call: impl FnOnce(*mut u32, *mut OVERLAPPED) -> windows_sys::core::BOOL,
+) -> Result<i64> {
+    let mut waited = Waited::at(raw, offset)?;
+    let overlapped = waited
+        .as_mut()
+        .map_or(ptr::null_mut(), |waited| &raw mut waited.overlapped);
+    let mut bytes = 0u32;
+    if call(&raw mut bytes, overlapped) != 0 {
+        return Ok(bytes.into());
+    }
+    match (last_error(), &mut waited) {
+        (PENDING, Some(waited)) => waited.wait(raw),
+        // A part of a message of a pipe.
+        (MORE_DATA, _) => Ok(bytes.into()),
+        (error, _) => Err(error),
     }
 }
 
 fn read(raw: RawHandle, buf: RawBufMut, offset: u64) -> Result<i64> {
-    let mut place = place(raw, offset)?;
-    let overlapped = place
-        .as_mut()
-        .map_or(ptr::null_mut(), |place| &raw mut *place);
-    let (len, mut bytes) = (buf.len.min(MAX_TRANSFER) as u32, 0u32);
-    // SAFETY: the operation lends the buffer for writing. The handle is one for calls that block, so
-    // that the place, a local, is not used after the call.
-    let success =
-        unsafe { files::ReadFile(raw.handle(), buf.pointer, len, &raw mut bytes, overlapped) };
-    if success != 0 {
-        return Ok(bytes.into());
+    let (handle, len) = (raw.handle(), buf.len.min(MAX_TRANSFER) as u32);
+    let read = transfer(raw, offset, |bytes, overlapped| {
+        // SAFETY: the operation lends the buffer for writing; `transfer` waits for the end.
+        unsafe { files::ReadFile(handle, buf.pointer, len, bytes, overlapped) }
+    });
+    match read {
+        Err(END_OF_FILE | BROKEN_PIPE) => Ok(0),
+        Err(error) => Err(refine_read(raw, error)),
+        read => read,
     }
-    match last_error() {
-        END_OF_FILE | BROKEN_PIPE => Ok(0),
-        MORE_DATA => Ok(bytes.into()),
-        error => Err(refine_read(raw, error)),
-    }
+}
+
+fn write(raw: RawHandle, buf: RawBuf, offset: u64) -> Result<i64> {
+    let (handle, len) = (raw.handle(), buf.len.min(MAX_TRANSFER) as u32);
+    transfer(raw, offset, |bytes, overlapped| {
+        // SAFETY: the operation lends the buffer for reading; `transfer` waits for the end.
+        unsafe { files::WriteFile(handle, buf.pointer, len, bytes, overlapped) }
+    })
 }
 
 /// A directory is not read like a file; the system says so in other words.
@@ -248,22 +315,6 @@ pub(crate) fn refine_read(raw: RawHandle, error: RawError) -> RawError {
         return IS_A_DIRECTORY;
     }
     error
-}
-
-fn write(raw: RawHandle, buf: RawBuf, offset: u64) -> Result<i64> {
-    let mut place = place(raw, offset)?;
-    let overlapped = place
-        .as_mut()
-        .map_or(ptr::null_mut(), |place| &raw mut *place);
-    let (len, mut bytes) = (buf.len.min(MAX_TRANSFER) as u32, 0u32);
-    // SAFETY: as in `read`; the buffer is lent for reading.
-    let success =
-        unsafe { files::WriteFile(raw.handle(), buf.pointer, len, &raw mut bytes, overlapped) };
-    if success != 0 {
-        Ok(bytes.into())
-    } else {
-        Err(last_error())
-    }
 }
 
 /// Makes one call for each buffer, until one comes out short.
@@ -303,7 +354,11 @@ fn set_length(raw: RawHandle, len: u64) -> Result<()> {
     let end = files::FILE_END_OF_FILE_INFO {
         EndOfFile: len as i64,
     };
-    set_information(raw, files::FileEndOfFileInfo, &end)
+    match set_information(raw, files::FileEndOfFileInfo, &end) {
+        // The length is the only argument.
+        Err(INVALID) if !raw.is_socket() => Err(super::FILE_TOO_LARGE),
+        result => result,
+    }
 }
 
 fn allocate(raw: RawHandle, offset: u64, len: u64, keep_size: bool) -> Result<()> {
@@ -312,17 +367,21 @@ fn allocate(raw: RawHandle, offset: u64, len: u64, keep_size: bool) -> Result<()
         .filter(|&end| end <= i64::MAX as u64);
     let end = end.ok_or(super::FILE_TOO_LARGE)?;
     let size = super::socket::file_size(raw)?;
-    // Less than there is would cut the file.
-    if end > size {
-        let allocation = files::FILE_ALLOCATION_INFO {
-            AllocationSize: end as i64,
-        };
-        set_information(raw, files::FileAllocationInfo, &allocation)?;
-        if !keep_size {
-            set_length(raw, end)?;
-        }
+    if len == 0 {
+        return Err(INVALID);
     }
-    Ok(())
+    if end <= size {
+        // What a file has within its length is reserved, unless it was made to have holes.
+        return Ok(());
+    }
+    if !keep_size {
+        // The file system reserves what it says a file has (SetEndOfFile, remarks).
+        return set_length(raw, end);
+    }
+    let allocation = files::FILE_ALLOCATION_INFO {
+        AllocationSize: end as i64,
+    };
+    set_information(raw, files::FileAllocationInfo, &allocation)
 }
 
 fn flush(raw: RawHandle) -> Result<()> {
@@ -385,9 +444,13 @@ fn read_dir(job: *mut ReadDirJob) -> Result<i64> {
 fn copy_file(job: *mut CopyJob) -> Result<i64> {
     // SAFETY: the operation lends its job to the thread that carries it out.
     let job = unsafe { &*job };
-    fs::copy(&job.from, &job.to)
-        .map(|copied| copied as i64)
-        .map_err(|error| raw_error(&error))
+    let copied = fs::copy(&job.from, &job.to).map_err(|error| raw_error(&error))?;
+    if copied > 0 {
+        return Ok(copied as i64);
+    }
+    // The system tells the count by a callback, which Wine does not make.
+    let copied = fs::metadata(&job.to).map_err(|error| raw_error(&error))?;
+    Ok(copied.len() as i64)
 }
 
 fn resolve(job: *mut ResolveJob) -> Result<i64> {

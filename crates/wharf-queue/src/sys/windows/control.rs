@@ -266,8 +266,14 @@ fn address_by(call: AddressCall, raw: RawHandle) -> Result<Address, RawError> {
     Ok(storage.get())
 }
 
-/// The family of addresses of a socket that is bound.
-pub(crate) fn family(raw: RawHandle) -> Result<i32, RawError> {
+/// The family of addresses of a listener.
+///
+/// # Errors
+/// `WSAEINVAL` for a socket that does not listen.
+pub(crate) fn listener_family(raw: RawHandle) -> Result<i32, RawError> {
+    if get_option(raw, winsock::SOL_SOCKET, winsock::SO_ACCEPTCONN)? == 0 {
+        return Err(winsock::WSAEINVAL);
+    }
     let mut storage = RawAddress::empty();
     storage.len = RawAddress::CAPACITY;
     let pointer = (&raw mut storage.storage).cast();

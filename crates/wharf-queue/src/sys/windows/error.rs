@@ -28,6 +28,7 @@ pub(crate) const INVALID: RawError = code(win32::ERROR_INVALID_PARAMETER);
 pub(crate) const UNSUPPORTED: RawError = code(win32::ERROR_CALL_NOT_IMPLEMENTED);
 pub(crate) const NOT_SEEKABLE: RawError = code(win32::ERROR_SEEK_ON_DEVICE);
 pub(crate) const IS_A_DIRECTORY: RawError = code(win32::ERROR_DIRECTORY_NOT_SUPPORTED);
+pub(crate) const NAME_TOO_LONG: RawError = code(win32::ERROR_FILENAME_EXCED_RANGE);
 pub(crate) const NOT_A_DIRECTORY: RawError = code(win32::ERROR_DIRECTORY);
 pub(crate) const ACCESS_DENIED: RawError = code(win32::ERROR_ACCESS_DENIED);
 /// Ended early, and not by us.
@@ -35,6 +36,7 @@ pub(crate) const ABORTED: RawError = winsock::WSAECONNABORTED;
 pub(crate) const PENDING: RawError = code(win32::ERROR_IO_PENDING);
 pub(crate) const END_OF_FILE: RawError = code(win32::ERROR_HANDLE_EOF);
 pub(crate) const MORE_DATA: RawError = code(win32::ERROR_MORE_DATA);
+pub(crate) const CONNECTION_RESET: RawError = winsock::WSAECONNRESET;
 pub(crate) const NOT_A_SOCKET: RawError = winsock::WSAENOTSOCK;
 
 /// A length or an offset that no file can have.

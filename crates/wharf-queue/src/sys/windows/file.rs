@@ -125,8 +125,12 @@ pub(super) fn open(path: &std::path::Path, flags: i32, mode: u32) -> std::io::Re
         0
     };
     let custom = (flags & CUSTOM) as u32;
-    // The second one is what lets a directory be opened (CreateFileW).
-    let always = files::FILE_FLAG_OVERLAPPED | files::FILE_FLAG_BACKUP_SEMANTICS;
+    // This is what lets a directory be opened (CreateFileW), and a directory is not written to.
+    let dir = if has(WRITE | APPEND) {
+        0
+    } else {
+        files::FILE_FLAG_BACKUP_SEMANTICS
+    };
     let read_only = if mode & 0o222 == 0 {
         files::FILE_ATTRIBUTE_READONLY
     } else {
@@ -139,7 +143,7 @@ pub(super) fn open(path: &std::path::Path, flags: i32, mode: u32) -> std::io::Re
         .truncate(has(TRUNCATE))
         .create(has(CREATE))
         .create_new(has(CREATE_NEW))
-        .custom_flags(custom | direct | always)
+        .custom_flags(custom | direct | dir | files::FILE_FLAG_OVERLAPPED)
         .attributes(read_only)
         .open(path)
 }

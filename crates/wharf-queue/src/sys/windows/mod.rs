@@ -29,8 +29,8 @@ pub(crate) use control::{Control, Reply};
 pub use entry::RawEntry;
 pub use error::is_out_of_resources;
 pub(crate) use error::{
-    ABORTED, BROKEN_PIPE, END_OF_FILE, FILE_TOO_LARGE, OUT_OF_THREADS, RawError, UNSUPPORTED,
-    error_from_raw, from_status, last_error,
+    ABORTED, BROKEN_PIPE, CONNECTION_RESET, END_OF_FILE, FILE_TOO_LARGE, NOT_A_SOCKET,
+    OUT_OF_THREADS, RawError, UNSUPPORTED, error_from_raw, from_status, last_error,
 };
 pub(crate) use file::{OpenHow, OpenOptions, Path, RawPath, StatBuf};
 pub use handle::{AsHandle, BorrowedHandle, OwnedHandle, RawHandle};
@@ -43,9 +43,9 @@ pub(crate) const POLL_ERROR: u16 = 4;
 pub(crate) const POLL_HANG_UP: u16 = 8;
 pub(crate) const POLL_INVALID: u16 = 16;
 
-/// The longest read, write, send or receive of one call. Lengths are numbers of 32 bits here; this
-/// is well below, so that no sum of theirs overflows either.
-pub(crate) const MAX_TRANSFER: usize = 1 << 30;
+/// The longest read, write, send or receive of one call. Lengths are numbers of 32 bits here, of
+/// which some calls take 31 (TransmitFile); this is the most that Linux moves.
+pub(crate) const MAX_TRANSFER: usize = 0x7fff_f000;
 
 pub(crate) fn raw_of(owned: &OwnedHandle) -> RawHandle {
     owned.raw()

@@ -475,5 +475,8 @@ pub(crate) fn is_truncated(error: RawError) -> bool {
 
 /// Whether a code of an accept is only about a client that has left again.
 pub(crate) fn client_left(error: RawError) -> bool {
-    matches!(error, winsock::WSAECONNRESET | winsock::WSAECONNABORTED)
+    matches!(
+        error,
+        winsock::WSAECONNRESET | winsock::WSAECONNABORTED | winsock::WSAENOTCONN
+    )
 }
