@@ -295,9 +295,18 @@ fn positional_reads_and_writes_allocate_nothing(queue: &Queue) {
             .expect("synced");
         kept = Some(buf);
     });
-    // Many at a time, in the pool's line where there is one. All its threads are there soon.
+    // Many at a time, in the pool's line where there is one. All its threads are there before.
     let builder = Queue::builder().backend(queue.backend());
     let queue = &builder.blocking_threads(2).build().expect("a queue");
+    let both = std::sync::Arc::new(std::sync::Barrier::new(2));
+    for _ in 0..2 {
+        let both = both.clone();
+        let wait = op::Blocking::new(move || drop(both.wait()));
+        queue.submit(wait).expect("room");
+    }
+    while queue.in_flight() > 0 {
+        queue.wait(None).expect("works").for_each(drop);
+    }
     let file = self::file(queue);
     let bufs = RefCell::new((0..32).map(|_| vec![0u8; 512]).collect::<Vec<_>>());
     allocates_nothing(|| {
