@@ -8,6 +8,7 @@ mod file;
 mod forbidden;
 mod forgotten;
 mod limits;
+mod os;
 mod race;
 mod reentry;
 mod shortage;
@@ -24,13 +25,13 @@ use crate::{Case, Condition};
 /// "why"]`, `[linux "why"]` and `[not_wine "why"]` say where alone it makes sense, and why.
 macro_rules! cases {
     ($($promise:literal $([$mark:ident $($why:literal)?])* $name:ident),* $(,)?) => {
-        pub(super) const CASES: &[crate::Case] = &[
+        pub(in crate::cases) const CASES: &[crate::Case] = &[
             $(crate::Case {
                 name: stringify!($name),
                 promise: $promise,
                 run: $name,
-                alone: super::is_alone(&[$(stringify!($mark)),*]),
-                condition: super::condition(&[$((stringify!($mark), concat!($($why)?))),*]),
+                alone: crate::cases::is_alone(&[$(stringify!($mark)),*]),
+                condition: crate::cases::condition(&[$((stringify!($mark), concat!($($why)?))),*]),
             }),*
         ];
     };
@@ -94,6 +95,7 @@ pub(crate) fn all() -> Vec<Case> {
         forbidden::CASES,
         forgotten::CASES,
         limits::CASES,
+        os::cases(),
         race::CASES,
         reentry::CASES,
         shortage::CASES,

@@ -301,7 +301,7 @@ fn positional_reads_and_writes_allocate_nothing(queue: &Queue) {
     let both = std::sync::Arc::new(std::sync::Barrier::new(2));
     for _ in 0..2 {
         let both = both.clone();
-        let wait = op::Blocking::new(move || drop(both.wait()));
+        let wait = op::Blocking::new(move || both.wait().is_leader());
         queue.submit(wait).expect("room");
     }
     while queue.in_flight() > 0 {

@@ -61,6 +61,9 @@ use crate::time::Moment;
 /// How many turns may pass without a look at the port while results are ready.
 const TURNS_WITHOUT_LOOK: u32 = 32;
 
+/// How long a wait takes at most while the packet of a call is missing that is said to have ended.
+const NOT_FOUND_TIME: Duration = Duration::from_millis(1);
+
 /// What is known of a handle.
 #[derive(Default)]
 struct HandleState {
@@ -102,6 +105,8 @@ pub(crate) struct Iocp {
     again: VecDeque<Token>,
     /// An accept that repeats is making its calls.
     filling: bool,
+    /// Operations with calls that the system did not find when they were cancelled.
+    unheard: Vec<Token>,
     turns_without_look: u32,
     timer: Option<PostTimer>,
 }
@@ -138,6 +143,7 @@ impl Iocp {
             next_child: 0,
             again: VecDeque::new(),
             filling: false,
+            unheard: Vec::new(),
             turns_without_look: 0,
             timer: None,
         })
@@ -214,13 +220,28 @@ impl Iocp {
     }
 
     /// Asks for the early end of every call of an operation.
-    fn cancel_calls(&self, ledger: &Ledger, record: &Slot) {
+    fn cancel_calls(&mut self, ledger: &Ledger, record: &Slot) {
         let mut index = record.backend_word.get().wrapping_sub(1);
+        let mut all_heard = true;
         while index != NONE {
             let request = self.requests.get(index);
             count(&ledger.counters.system_calls);
-            port::cancel(request.raw.get(), request.overlapped());
+            all_heard &= port::cancel(request.raw.get(), request.overlapped());
             index = request.next.get();
+        }
+        if !all_heard {
+            self.unheard.push(record.token());
+        }
+    }
+
+    /// Cancels again what the system did not find, if its packet has not come meanwhile.
+    fn cancel_unheard(&mut self, ledger: &Ledger) {
+        for token in std::mem::take(&mut self.unheard) {
+            let record = ledger.slots.lookup(token);
+            let in_flight = |record: &&Slot| record.state.get() == State::InFlight;
+            if let Some(record) = record.filter(in_flight) {
+                self.cancel_calls(ledger, record);
+            }
         }
     }
 
@@ -375,6 +396,11 @@ impl Backend for Iocp {
             let timeout = match sleep {
                 _ if results_wait || busy => Some(Duration::ZERO),
                 Sleep::Not => Some(Duration::ZERO),
+                // Their packets are there, so that this does not sleep; or they are cancelled again.
+                Sleep::For(duration) if !self.unheard.is_empty() => {
+                    Some(duration.min(NOT_FOUND_TIME))
+                }
+                Sleep::Forever if !self.unheard.is_empty() => Some(NOT_FOUND_TIME),
                 Sleep::For(duration) => Some(duration),
                 Sleep::Forever => None,
             };
@@ -386,6 +412,9 @@ impl Backend for Iocp {
                 let packet = self.batch.packet(at);
                 self.take_packet(ledger, packet);
             }
+        }
+        if !self.unheard.is_empty() {
+            self.cancel_unheard(ledger);
         }
         self.go_on(ledger);
         Ok(())

@@ -189,11 +189,12 @@ impl Port {
     }
 }
 
-/// Asks for the early end of one call. Its packet comes in any case, and tells how it ended; unless
-/// it ended before, then its packet is on the way.
-pub(crate) fn cancel(raw: RawHandle, overlapped: *mut OVERLAPPED) {
+/// Asks for the early end of one call. Its packet comes in any case, and tells how it ended. Returns
+/// false if the system does not find the call: then it has ended, and its packet is on the way. (Or,
+/// on Wine, it is just being moved on, and is to be cancelled again.)
+pub(crate) fn cancel(raw: RawHandle, overlapped: *mut OVERLAPPED) -> bool {
     // SAFETY: the request is in flight on this handle, which is open until that has ended.
-    unsafe { CancelIoEx(raw.handle(), overlapped) };
+    unsafe { CancelIoEx(raw.handle(), overlapped) != 0 }
 }
 
 #[cfg(test)]

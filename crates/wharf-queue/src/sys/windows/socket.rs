@@ -15,7 +15,7 @@ use windows_sys::Win32::Storage::FileSystem::{GetFileSizeEx, ReadFile, WriteFile
 use windows_sys::Win32::System::IO::OVERLAPPED;
 use windows_sys::core::GUID;
 
-use super::error::{NOT_A_SOCKET, PENDING, meaning};
+use super::error::{MORE_DATA, NOT_A_SOCKET, PENDING, meaning};
 use super::{MAX_TRANSFER, RawAddress, RawError, RawHandle, Scratch, datagram, last_error};
 use crate::buf::{RawBuf, RawBufMut};
 
@@ -468,9 +468,10 @@ pub(crate) fn would_block(error: RawError) -> bool {
     error == winsock::WSAEWOULDBLOCK
 }
 
-/// Whether a code says that a datagram was longer than the buffer.
+/// Whether a code says that a datagram, or a message of a pipe, was longer than the buffer: the call
+/// has been carried out, and unless the handle skips packets, one follows.
 pub(crate) fn is_truncated(error: RawError) -> bool {
-    error == winsock::WSAEMSGSIZE
+    matches!(error, winsock::WSAEMSGSIZE | MORE_DATA)
 }
 
 /// Whether a code of an accept is only about a client that has left again.
