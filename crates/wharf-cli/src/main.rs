@@ -7,6 +7,7 @@ mod arguments;
 mod delay;
 mod doctor;
 mod echo;
+mod os;
 mod serve;
 mod serving;
 mod tour;

@@ -4,14 +4,10 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use wharf_queue::{Handle, Queue};
 
+pub(crate) use crate::os::on_signal;
 use crate::unless_reader_left;
-
-/// The exit code of a program that Ctrl-C has ended: 128 and the number of the signal.
-const INTERRUPTED: i32 = 128 + SIGINT;
 
 /// Listens; an error names what would mend it.
 pub(crate) fn listen(queue: &Queue, address: SocketAddr) -> io::Result<Handle> {
@@ -42,28 +38,11 @@ pub(crate) fn cannot_listen(address: SocketAddr) -> impl FnOnce(io::Error) -> io
     }
 }
 
-/// Lets SIGINT and SIGTERM notify the queue, so that its owner can end in order. A second signal
+/// Lets the signals of [`on_signal`] notify the queue, so that its owner can end in order. A second signal
 /// ends the program at once.
 pub(crate) fn stop_on_signal(queue: &Queue) -> io::Result<()> {
     let notifier = queue.notifier();
     on_signal(move || notifier.notify())
-}
-
-/// Lets SIGINT and SIGTERM ask for an end. A second signal ends the program at once.
-pub(crate) fn on_signal(ask: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let mut signals = signals.forever();
-            if signals.next().is_some() {
-                ask();
-            }
-            if signals.next().is_some() {
-                std::process::exit(INTERRUPTED);
-            }
-        })?;
-    Ok(())
 }
 
 /// The first line of a server's output: where it listens.
