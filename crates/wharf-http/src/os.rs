@@ -80,7 +80,7 @@ mod system {
     fn is_device(name: &str) -> bool {
         let stem = name.split('.').next().unwrap_or(name).trim_end_matches(' ');
         let is = |device: &&str| stem.eq_ignore_ascii_case(device);
-        if DEVICES.iter().any(|device| is(device)) {
+        if DEVICES.iter().any(is) {
             return true;
         }
         let Some((at, number)) = stem.char_indices().next_back() else {

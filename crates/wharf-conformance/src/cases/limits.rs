@@ -24,6 +24,7 @@ super::cases!(
     "C8" used_token_gives_nothing_twice,
     "C8" pool_of_no_size_is_refused,
     "C8" detached_handle_is_the_systems_again,
+    "C8" unused_handle_can_be_given_to_another_queue,
     "C8" [not_wine "Wine 8 does not move a handle to another port (FileReplaceCompletionInformation)"] detached_handle_can_be_attached_to_another_queue,
     "C8" datagrams_need_a_pool_of_their_kind,
     "C12" extreme_durations_do_no_harm,
@@ -402,6 +403,22 @@ fn detached_handle_is_the_systems_again(factory: &Factory) {
     peer.write_all(b"hello").expect("connected");
     let mut bytes = [0; 5];
     stream.read_exact(&mut bytes).expect("arrives");
+}
+
+fn unused_handle_can_be_given_to_another_queue(factory: &Factory) {
+    let (queue, other) = (factory.queue(), factory.queue());
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().expect("valid");
+    let listener = queue.listen(any).expect("listens");
+    let address = listener.local_addr().expect("bound").ip();
+    let accept = queue.submit(op::Accept::new(&listener)).expect("room");
+    let mut peer = std::net::TcpStream::connect(address.expect("internet")).expect("listens");
+    let accepted = finish(&queue, accept).into_result().expect("accepted");
+    // As one worker does it that accepts for others.
+    let given = queue.detach(accepted).expect("nothing is on it");
+    let socket = other.attach(given).expect("a socket");
+    let token = other.submit(op::Recv::new(&socket, vec![0; 8]));
+    peer.write_all(b"hello").expect("connected");
+    assert_eq!(finish(&other, token.expect("room")).1, b"hello");
 }
 
 fn detached_handle_can_be_attached_to_another_queue(factory: &Factory) {

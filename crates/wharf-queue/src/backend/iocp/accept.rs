@@ -8,7 +8,6 @@ use super::end::End;
 use super::request::Role;
 use super::start::Call;
 use crate::completion::BufferRef;
-use crate::handle::HandleKind;
 use crate::ledger::Ledger;
 use crate::op::{Op, Target};
 use crate::slot::{NONE, Slot, State};
@@ -83,12 +82,6 @@ impl Iocp {
         Ok(())
     }
 
-    /// Makes an accepted socket a whole one, ready for the port.
-    fn finish_accepted(&mut self, listener: RawHandle, socket: RawHandle) -> Result<(), RawError> {
-        socket::finish_accept(socket, listener)?;
-        control::prepare(self.home(), socket, HandleKind::Stream)
-    }
-
     /// A call of an accept has ended.
     pub(super) fn accept_ended(
         &mut self,
@@ -103,7 +96,7 @@ impl Iocp {
             _ => unreachable!("{:?} accepts nothing", record.op()),
         };
         let accepted = match end {
-            End::Done(_) | End::Partial(_) => self.finish_accepted(fd.raw, socket).map(|()| true),
+            End::Done(_) | End::Partial(_) => socket::finish_accept(socket, fd.raw).map(|()| true),
             End::Cancelled(_) => Ok(false),
             End::Failed(error) => Err(error),
         };

@@ -67,6 +67,8 @@ const NOT_FOUND_TIME: Duration = Duration::from_millis(1);
 /// What is known of a handle.
 #[derive(Default)]
 struct HandleState {
+    /// It is a socket that belongs to the port.
+    prepared: bool,
     /// The family of a listener's addresses; 0 while nobody has asked.
     family: i32,
     /// A file's own position: files that are opened for overlapped calls have none in the system.

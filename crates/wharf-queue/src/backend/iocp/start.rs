@@ -28,13 +28,22 @@ impl Iocp {
     /// Begins an operation, or a further call of it.
     pub(super) fn start(&mut self, ledger: &Ledger, record: &Slot) {
         let slot = record.index();
+        if let Some(raw) = socket_of_calls(record.op()) {
+            if let Err(error) = self.prepare(ledger, record.handle.get(), raw) {
+                return ledger.complete(slot, -i64::from(error));
+            }
+        }
         match *record.op() {
             Op::Nop => ledger.complete(slot, 0),
             Op::Socket {
                 domain,
                 kind,
                 protocol,
-            } => self.make_socket(ledger, slot, domain, kind, protocol),
+            } => {
+                count(&ledger.counters.system_calls);
+                let made = control::new_socket(domain, kind, protocol);
+                ledger.complete(slot, call::encode(made.map(RawHandle::to_result)));
+            }
             Op::Shutdown { fd, how } => self.shut_down(ledger, slot, fd, how),
             Op::Close { fd } => {
                 *self.state(fd.index) = HandleState::default();
@@ -95,6 +104,17 @@ impl Iocp {
         }
     }
 
+    /// Makes a socket ready before its first overlapped call.
+    fn prepare(&mut self, ledger: &Ledger, index: u32, raw: RawHandle) -> Result<(), RawError> {
+        if self.state(index).prepared {
+            return Ok(());
+        }
+        count(&ledger.counters.system_calls);
+        control::prepare(self.home(), raw, ledger.handles.kind(index))?;
+        self.state(index).prepared = true;
+        Ok(())
+    }
+
     /// Makes the one call of an operation on a handle.
     pub(super) fn call(
         &mut self,
@@ -145,23 +165,6 @@ impl Iocp {
                 self.ended(ledger, record, what.role, End::Failed(error));
             }
         }
-    }
-
-    fn make_socket(&mut self, ledger: &Ledger, slot: u32, domain: i32, kind: i32, protocol: i32) {
-        count(&ledger.counters.system_calls);
-        let handle = if kind == sys::SocketKind::STREAM {
-            HandleKind::Stream
-        } else {
-            HandleKind::Datagram
-        };
-        let kind = sys::SocketKind {
-            domain,
-            kind,
-            protocol,
-            handle,
-        };
-        let made = control::socket(self.home(), kind).map(RawHandle::to_result);
-        ledger.complete(slot, call::encode(made));
     }
 
     fn shut_down(&mut self, ledger: &Ledger, slot: u32, fd: Target, how: std::net::Shutdown) {
@@ -405,4 +408,25 @@ impl Iocp {
     pub(super) fn is_to_end(record: &Slot) -> bool {
         record.cancel.get() != CancelReason::None
     }
+}
+
+/// The socket that an operation makes overlapped calls on, or calls that must not wait.
+fn socket_of_calls(op: &Op) -> Option<RawHandle> {
+    let raw = match *op {
+        Op::Recv { fd, .. }
+        | Op::RecvMessage { fd, .. }
+        | Op::RecvMulti { fd, .. }
+        | Op::RecvFromMulti { fd, .. }
+        | Op::Send { fd, .. }
+        | Op::SendMessage { fd, .. }
+        | Op::SendFile { socket: fd, .. }
+        | Op::Accept { fd }
+        | Op::AcceptMulti { fd }
+        | Op::Connect { fd, .. }
+        | Op::Read { fd, .. }
+        | Op::Write { fd, .. } => fd.raw,
+        Op::Raw { entry } => sys::RawEntry::handle(entry),
+        _ => return None,
+    };
+    raw.is_socket().then_some(raw)
 }

@@ -20,7 +20,7 @@ use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 use super::error::{INVALID, UNSUPPORTED};
 use super::port::{Key, Port};
 use super::socket::check;
-use super::{Address, RawAddress, RawError, RawHandle, SocketKind, close, error_from_raw};
+use super::{Address, RawAddress, RawError, RawHandle, SocketKind, error_from_raw};
 use crate::handle::{HandleKind, MulticastV4, MulticastV6, SocketOption};
 
 /// A call that does not wait.
@@ -102,7 +102,7 @@ pub(crate) struct Home<'a> {
 pub(crate) fn perform(home: Home<'_>, raw: RawHandle, control: Control) -> io::Result<Reply> {
     match control {
         Control::Attach(raw) => attach(home, raw),
-        Control::Socket(kind) => socket(home, kind).map(Reply::Raw),
+        Control::Socket(kind) => new_socket(kind.domain, kind.kind, kind.protocol).map(Reply::Raw),
         // No call makes one here, and what could be made of a listener is not private.
         Control::Pair(_) => Err(UNSUPPORTED),
         Control::Bind(address) => bind(raw, &address).map(|()| Reply::Nothing),
@@ -123,7 +123,7 @@ fn attach(home: Home<'_>, raw: RawHandle) -> Result<Reply, RawError> {
             winsock::SOCK_STREAM => HandleKind::Stream,
             _ => HandleKind::Datagram,
         };
-        prepare(home, raw, kind)?;
+        set_nonblocking(raw)?;
         let blocking = false;
         return Ok(Reply::Attached { kind, blocking });
     }
@@ -146,15 +146,21 @@ fn attach(home: Home<'_>, raw: RawHandle) -> Result<Reply, RawError> {
     Ok(Reply::Attached { kind, blocking })
 }
 
-/// Makes a socket ready for overlapped calls whose end comes to the port.
+/// Calls that do not say otherwise do not wait from now on.
+fn set_nonblocking(raw: RawHandle) -> Result<(), RawError> {
+    let mut yes = 1u32;
+    // SAFETY: the number is valid for reading and writing.
+    check(unsafe { winsock::ioctlsocket(raw.socket(), winsock::FIONBIO, &raw mut yes) }).map(drop)
+}
+
+/// Makes a socket ready for overlapped calls whose end comes to the port: before the first of them,
+/// since a handle stays with its port, and one that has none yet can be handed to another queue.
 pub(crate) fn prepare(home: Home<'_>, raw: RawHandle, kind: HandleKind) -> Result<(), RawError> {
     associate(home.port, raw)?;
     let is_stream = kind == HandleKind::Stream;
     // A datagram that does not fit is told apart by its packet only.
     Port::set_modes(raw, is_stream && home.skip_streams)?;
-    let mut yes = 1u32;
-    // SAFETY: the number is valid for reading and writing.
-    check(unsafe { winsock::ioctlsocket(raw.socket(), winsock::FIONBIO, &raw mut yes) })?;
+    set_nonblocking(raw)?;
     if !is_stream {
         // An answer "nobody is there" to one datagram is no error of the next receive. Sockets of
         // other families do not know these.
@@ -234,16 +240,6 @@ pub(crate) fn new_socket(domain: i32, kind: i32, protocol: i32) -> Result<RawHan
         return Err(super::socket::socket_error());
     }
     Ok(RawHandle::of_socket(socket))
-}
-
-/// The same, ready for the port.
-pub(crate) fn socket(home: Home<'_>, kind: SocketKind) -> Result<RawHandle, RawError> {
-    let raw = new_socket(kind.domain, kind.kind, kind.protocol)?;
-    if let Err(error) = prepare(home, raw, kind.handle) {
-        close(raw);
-        return Err(error);
-    }
-    Ok(raw)
 }
 
 fn bind(raw: RawHandle, address: &Address) -> Result<(), RawError> {
