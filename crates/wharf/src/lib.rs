@@ -143,6 +143,8 @@ mod primitive;
 pub mod process;
 mod promise;
 pub mod runtime;
+#[doc(hidden)]
+pub mod seam;
 pub mod signal;
 mod slab;
 pub mod sync;

@@ -36,7 +36,7 @@ pub(crate) const TASKS_A_TURN: usize = 128;
 
 thread_local! {
     /// The worker that this thread is running.
-    static CURRENT: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+    pub(crate) static CURRENT: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
     /// Every worker that was made on this thread and has not been freed, running or not.
     static HERE: RefCell<Vec<Rc<Worker>>> = const { RefCell::new(Vec::new()) };
 }
@@ -91,9 +91,13 @@ pub(crate) struct Worker {
     pub(crate) tasks: RefCell<Slab<Waker>>,
     /// The names of those that have one.
     pub(crate) names: RefCell<HashMap<Key, Rc<str>>>,
-    /// Tasks that are to be dropped instead of run: usually none.
+    /// Those that are run when they are aborted, and end themselves; see `seam`.
+    pub(crate) unwinding: RefCell<HashSet<Key>>,
+    /// Tasks that were aborted and have not ended: usually none.
     aborts: RefCell<HashSet<Key>>,
     pub(crate) running: Cell<Option<Key>>,
+    /// The task that is running was aborted and is to end itself.
+    pub(crate) is_ended: Cell<bool>,
     pub(crate) operations: RefCell<Operations>,
     pub(crate) timers: RefCell<Timers>,
     pub(crate) sources: Sources,
@@ -120,8 +124,10 @@ impl Worker {
             ready: RefCell::default(),
             tasks: RefCell::new(Slab::new()),
             names: RefCell::default(),
+            unwinding: RefCell::default(),
             aborts: RefCell::default(),
             running: Cell::new(None),
+            is_ended: Cell::new(false),
             operations: RefCell::default(),
             timers: RefCell::default(),
             sources: Sources::default(),
@@ -185,6 +191,9 @@ impl Worker {
         if !self.aborts.borrow().is_empty() {
             self.aborts.borrow_mut().remove(&key);
         }
+        if !self.unwinding.borrow().is_empty() {
+            self.unwinding.borrow_mut().remove(&key);
+        }
         if !self.names.borrow().is_empty() {
             self.names.borrow_mut().remove(&key);
         }
@@ -205,13 +214,17 @@ impl Worker {
             };
             let key = runnable.metadata().key;
             if self.is_aborted(key) {
-                drop(runnable);
-                continue;
+                if !self.unwinding.borrow().contains(&key) {
+                    drop(runnable);
+                    continue;
+                }
+                self.is_ended.set(true);
             }
             coop::refill();
             self.running.set(Some(key));
             runnable.run();
             self.running.set(None);
+            self.is_ended.set(false);
         }
         count
     }
@@ -349,8 +362,9 @@ impl Worker {
     /// Ends the worker: drops every task, sends what streams have promised to send, and cancels
     /// what is in flight. Results that a living future still waits for stay with it.
     pub(crate) fn close(self: &Rc<Worker>) {
-        self.closing.set(true);
         let entered = self.enter_within();
+        self.end_unwinding();
+        self.closing.set(true);
         self.drop_tasks();
         self.keep_promises();
         self.close_sources();
@@ -361,6 +375,31 @@ impl Worker {
         self.ready.borrow_mut().clear();
         drop(entered);
         self.release_if_unused();
+    }
+
+    /// Aborts the tasks that end themselves, and runs until they have done so or the time for
+    /// teardown is up. Other tasks go on meanwhile: one of these may wait for them.
+    fn end_unwinding(self: &Rc<Worker>) {
+        let until = self.now() + self.options.teardown_timeout;
+        while self.abort_unwinding() && self.now() < until {
+            self.run_turn();
+            if !self.abort_unwinding() {
+                return;
+            }
+            self.flush_sources();
+            let rest = until.saturating_duration_since(self.now());
+            self.wait(Some(match self.has_ready() {
+                true => Duration::ZERO,
+                false => self.until_next_timer().map_or(rest, |next| next.min(rest)),
+            }));
+        }
+    }
+
+    /// Aborts the tasks that end themselves. Returns whether there are any.
+    fn abort_unwinding(&self) -> bool {
+        let keys: Vec<Key> = self.unwinding.borrow().iter().copied().collect();
+        keys.iter().for_each(|key| self.abort(*key));
+        !keys.is_empty()
     }
 
     /// Drops every task. A task that another thread is waking at this moment is on its way here;

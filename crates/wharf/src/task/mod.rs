@@ -179,12 +179,41 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
+    spawn_with(worker, name, false, future)
+}
+
+/// Spawns a task that is not dropped when it is aborted, but ends itself; see `seam`.
+pub(crate) fn spawn_unwinding_in<F>(
+    worker: &Rc<Worker>,
+    name: Option<Rc<str>>,
+    future: F,
+) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    spawn_with(worker, name, true, future)
+}
+
+fn spawn_with<F>(
+    worker: &Rc<Worker>,
+    name: Option<Rc<str>>,
+    unwinds: bool,
+    future: F,
+) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     if worker.is_closing() {
         return JoinHandle::cancelled();
     }
     let key = worker.tasks.borrow_mut().insert(Waker::noop().clone());
     if let Some(name) = name {
         worker.names.borrow_mut().insert(key, name);
+    }
+    if unwinds {
+        worker.unwinding.borrow_mut().insert(key);
     }
     let body = Body {
         future: CatchPanic {

@@ -1,0 +1,231 @@
+//! The switch: onto a fiber's stack and back, and what a fiber knows of itself meanwhile.
+//!
+//! Owns the coroutine of each fiber, its [`Control`], and the question which fiber is running on this
+//! thread. The switch itself and the stacks are corosensei's. What a fiber waits for is `wait`'s
+//! matter, when it runs is the runtime's.
+//!
+//! ```text
+//!   host stack (the task's poll)                  fiber stack
+//!   ----------------------------                  -----------
+//!   Body::resume --- Resume { waker, .. } ----->  first frame: Control on this stack, ACTIVE = it
+//!        |                                          the closure, wait, ..
+//!        |  <----------------------------------   Control::suspend
+//!   ACTIVE = what it was before                     (frames stay as they are)
+//!        |                                            |
+//!   Body::resume --- Resume { waker, .. } ----->  ACTIVE = Control; back from Control::suspend
+//!        |  <----- the closure's result ---------   last frame; the stack is empty
+//! ```
+//!
+//! **Invariant:** a suspended stack is resumed, or it stays for ever. It is never freed, and never
+//! unwound from outside: whatever the kernel, a scope's children or the fiber's own callers were
+//! lent lies in frames that are still there. [`Body`] leaks a stack that it cannot end.
+//!
+//! **Invariant:** a fiber that is unwinding does not suspend. The standard library counts panics per
+//! thread, so that another fiber, or the runtime, would take itself for one that panics.
+
+#![expect(unsafe_code)]
+// UNSAFETY: what runs on a fiber finds its control block, and the block its yielder, by a pointer: no
+// lifetime can name "while this fiber runs".
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::task::Waker;
+use std::thread;
+
+use corosensei::stack::{DefaultStack, Stack};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use wharf::seam::{self, TaskId};
+
+use crate::stack;
+
+thread_local! {
+    /// The fiber that this thread is running; null if it runs none. It has no destructor, so that the
+    /// report of an overflow can read it in a signal handler.
+    static ACTIVE: Cell<*const Control> = const { Cell::new(ptr::null()) };
+}
+
+/// What the host tells a fiber when it lets it run.
+#[derive(Clone, Copy)]
+struct Resume {
+    /// For the first frame, which clones it.
+    waker: *const Waker,
+    is_cancelled: bool,
+    host_panics: bool,
+}
+
+/// What a fiber knows of itself. It lies in the first frame of the fiber's own stack.
+pub(crate) struct Control {
+    yielder: *const Yielder<Resume, ()>,
+    task: Option<TaskId>,
+    /// The lowest address of the stack, below the guard page.
+    limit: usize,
+    base: usize,
+    name: Option<std::rc::Rc<str>>,
+    /// The task's own. It is dropped with this frame, when the fiber ends.
+    waker: Waker,
+    is_cancelled: Cell<bool>,
+    /// The thread was unwinding when it switched here: the fiber itself need not be.
+    host_panics: Cell<bool>,
+}
+
+impl Control {
+    fn resumed(&self, resume: Resume) {
+        self.host_panics.set(resume.host_panics);
+        if resume.is_cancelled {
+            self.is_cancelled.set(true);
+        }
+        ACTIVE.set(self);
+    }
+
+    /// Switches back to the host, until the task is polled again.
+    pub(crate) fn suspend(&self) {
+        if self.is_unwinding() {
+            eprintln!("wharf: a fiber would be suspended while it unwinds");
+            std::process::abort();
+        }
+        // SAFETY: the yielder lies on this fiber's stack, at its base, for as long as that runs; and
+        // this is that stack: a control block is only reached through `with_current`.
+        let resume = unsafe { &*self.yielder }.suspend(());
+        self.resumed(resume);
+    }
+
+    /// What wakes the fiber's task.
+    #[inline]
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.is_cancelled.get()
+    }
+
+    /// Whether a panic, or a cancel, is on its way through this fiber's frames.
+    #[inline]
+    pub(crate) fn is_unwinding(&self) -> bool {
+        thread::panicking() && !self.host_panics.get()
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The lowest address of the stack, its guard page included, and the address above its first
+    /// frame.
+    pub(crate) fn stack(&self) -> (usize, usize) {
+        (self.limit, self.base)
+    }
+}
+
+/// Calls `f` with the fiber that is running; with `None` outside one, and in a task of another
+/// runtime that ends within one.
+#[inline]
+pub(crate) fn with_current<R>(f: impl FnOnce(Option<&Control>) -> R) -> R {
+    let active = ACTIVE.get();
+    if active.is_null() {
+        return f(None);
+    }
+    // SAFETY: it is set while its fiber runs only, and lies in that fiber's first frame.
+    let control = unsafe { &*active };
+    f(Some(control).filter(|control| control.task == seam::running()))
+}
+
+/// As [`with_current`], without asking the runtime: for a signal handler.
+pub(crate) fn with_active<R>(f: impl FnOnce(Option<&Control>) -> R) -> R {
+    // SAFETY: as in `with_current`; null if there is none.
+    f(unsafe { ACTIVE.get().as_ref() })
+}
+
+/// Whether a fiber has ended, and with what.
+pub(crate) enum Progress<T> {
+    Suspended,
+    /// What the closure has returned, or what its panic carried.
+    Ended(thread::Result<T>),
+}
+
+/// A fiber's body: its closure, and the stack that it runs on.
+pub(crate) struct Body<T> {
+    coroutine: Option<Coroutine<Resume, (), thread::Result<T>, DefaultStack>>,
+}
+
+impl<T: 'static> Body<T> {
+    pub(crate) fn new(closure: impl FnOnce() -> T + 'static, stack: DefaultStack) -> Body<T> {
+        let (limit, base) = (stack.limit().get(), stack.base().get());
+        let first_frame = move |yielder: &Yielder<Resume, ()>, resume: Resume| {
+            let control = Control {
+                yielder,
+                task: seam::running(),
+                limit,
+                base,
+                name: wharf::task::name(),
+                // SAFETY: the host is in `resume`, and keeps the waker until it is switched back to.
+                waker: unsafe { &*resume.waker }.clone(),
+                is_cancelled: Cell::new(false),
+                host_panics: Cell::new(false),
+            };
+            control.resumed(resume);
+            catch_unwind(AssertUnwindSafe(closure))
+        };
+        Body {
+            coroutine: Some(Coroutine::with_stack(stack, first_frame)),
+        }
+    }
+
+    /// Lets the fiber run until it suspends or ends.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[inline]
+    pub(crate) fn resume(&mut self, waker: &Waker, is_cancelled: bool) -> Progress<T> {
+        let coroutine = self.coroutine.as_mut();
+        let coroutine = coroutine.expect("a fiber that has ended is not resumed");
+        let resume = Resume {
+            waker,
+            is_cancelled,
+            host_panics: thread::panicking(),
+        };
+        let outer = ACTIVE.get();
+        let result = coroutine.resume(resume);
+        ACTIVE.set(outer);
+        match result {
+            CoroutineResult::Yield(()) => Progress::Suspended,
+            CoroutineResult::Return(result) => {
+                self.recycle();
+                Progress::Ended(result)
+            }
+        }
+    }
+
+    /// Whether it has begun, and so has frames.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.coroutine.as_ref().is_none_or(Coroutine::started)
+    }
+
+    /// Drops the closure of a fiber that has not begun, or does nothing if it has ended, and gives
+    /// the stack back.
+    pub(crate) fn recycle(&mut self) {
+        if let Some(mut coroutine) = self.coroutine.take() {
+            // Nothing is unwound by this: there are no frames.
+            coroutine.force_unwind();
+            stack::give(coroutine.into_stack());
+        }
+    }
+}
+
+impl<T> Drop for Body<T> {
+    fn drop(&mut self) {
+        let Some(mut coroutine) = self.coroutine.take() else {
+            return;
+        };
+        if coroutine.done() || !coroutine.started() {
+            coroutine.force_unwind();
+            stack::give(coroutine.into_stack());
+            return;
+        }
+        eprintln!(
+            "wharf: a fiber did not end in time with its runtime; its stack and what is on it are leaked"
+        );
+        std::mem::forget(coroutine);
+    }
+}

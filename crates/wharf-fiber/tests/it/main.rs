@@ -1,0 +1,45 @@
+//! Tests of fibers, by what they are about.
+
+mod cancel;
+mod core;
+mod scope;
+
+use std::time::Duration;
+
+use wharf_fiber as fiber;
+use wharf_queue::BackendKind;
+
+/// Nothing in these tests takes this long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Every backend that this machine has, or the one that `WHARF_BACKEND` names.
+fn backends() -> Vec<BackendKind> {
+    let only = std::env::var("WHARF_BACKEND").unwrap_or_default();
+    let reports = wharf_queue::probe().into_iter();
+    reports
+        .filter(|report| report.available)
+        .map(|report| report.kind)
+        .filter(|kind| only.is_empty() || only == "auto" || only == kind.name())
+        .collect()
+}
+
+fn runtime(backend: BackendKind) -> wharf::Runtime {
+    let builder = wharf::Runtime::builder().backend(backend);
+    builder.build().expect("the backend was probed")
+}
+
+/// Runs a test in a fiber, on each backend.
+fn on_each_backend(test: fn()) {
+    for backend in backends() {
+        let runtime = runtime(backend);
+        let ended = runtime.block_on(async {
+            let fiber = fiber::Builder::new().stack_size(1 << 20).spawn(test);
+            wharf::time::timeout(PATIENCE, fiber.expect("there is memory")).await
+        });
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(failed)) => std::panic::resume_unwind(failed.into_panic()),
+            Err(_) => panic!("{backend}: not done in {PATIENCE:?}"),
+        }
+    }
+}

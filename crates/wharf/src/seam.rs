@@ -1,0 +1,65 @@
+//! What `wharf-fiber` needs of the scheduler, and nothing else does: tasks that end themselves.
+//!
+//! Owns the spawning of such tasks and the questions they ask. A future is ended by dropping it. A
+//! fiber cannot be: its frames would vanish under the kernel and under those who borrow from them.
+//! So when such a task is aborted, or its runtime ends, it is *run*, asks [`is_aborted`], and ends
+//! itself; see `Worker::run_tasks` and `Worker::end_unwinding`.
+//!
+//! This module is no part of the public interface and follows no version.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use crate::runtime::worker::{self, CURRENT};
+use crate::slab::Key;
+use crate::task::{self, JoinError, JoinHandle};
+
+/// Names a task for as long as its worker lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TaskId {
+    worker: u64,
+    key: Key,
+}
+
+/// Spawns a task on the current worker that is run when it is aborted, until it ends by itself.
+///
+/// # Panics
+/// Outside a runtime.
+#[track_caller]
+pub fn spawn_unwinding<F>(name: Option<Rc<str>>, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    task::spawn_unwinding_in(&worker::expect_current(), name, future)
+}
+
+/// The task that this thread is running, if it is running one.
+#[inline]
+#[must_use]
+pub fn running() -> Option<TaskId> {
+    CURRENT.with(|current| {
+        let current = current.borrow();
+        let worker = current.as_ref()?;
+        Some(TaskId {
+            worker: worker.home.id,
+            key: worker.running.get()?,
+        })
+    })
+}
+
+/// Whether the task that is running has been aborted.
+#[inline]
+#[must_use]
+pub fn is_aborted() -> bool {
+    CURRENT.with(|current| {
+        let current = current.borrow();
+        current.as_ref().is_some_and(|worker| worker.is_ended.get())
+    })
+}
+
+/// The error of a task that was cancelled.
+#[must_use]
+pub fn cancelled() -> JoinError {
+    JoinError::cancelled()
+}
