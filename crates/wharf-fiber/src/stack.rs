@@ -140,7 +140,7 @@ pub struct Stats {
 /// # let runtime = wharf::Runtime::new().unwrap();
 /// # wharf_fiber::block_on(&runtime, || {
 /// use wharf_fiber as fiber;
-/// fiber::spawn(|| std::hint::black_box([1u8; 50_000])).join().unwrap();
+/// fiber::spawn(|| std::hint::black_box([1u8; 50_000]).len()).join().unwrap();
 /// let stats = fiber::stats();
 /// assert_eq!((stats.spawned, stats.alive), (2, 1));
 /// assert!(stats.stack_high_water.is_none_or(|bytes| bytes >= 50_000));
