@@ -78,6 +78,9 @@
 //! [`teardown_timeout`](wharf::runtime::Builder::teardown_timeout) allows. Past that it says so on standard
 //! error, and leaks what does not end: the memory stays valid.
 
+pub mod fs;
+mod lend;
+pub mod net;
 mod os;
 mod scope;
 mod stack;

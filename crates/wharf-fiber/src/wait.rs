@@ -24,7 +24,7 @@ use crate::switch::{Control, with_current};
 
 /// The fiber was cancelled, or is unwinding, so it does not wait any more.
 ///
-/// Waits of [`net`](crate::wait) and [`fs`](crate::wait) give it as an [`io::Error`] of kind
+/// Calls of [`net`](crate::net) and [`fs`](crate::fs) give it as an [`io::Error`] of kind
 /// [`Other`](io::ErrorKind::Other) with this inside: a kind that nobody repeats a call for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -136,6 +136,12 @@ pub fn try_wait<F: IntoFuture>(future: F) -> Result<F::Output, Cancelled> {
             control.suspend();
         }
     })
+}
+
+/// Waits for a future of an I/O operation; a cancel is an error like any other.
+#[track_caller]
+pub(crate) fn wait_io<T>(future: impl IntoFuture<Output = io::Result<T>>) -> io::Result<T> {
+    try_wait(future)?
 }
 
 /// Lets every other fiber and task that is ready run before this one goes on.

@@ -1,6 +1,7 @@
 //! What `wharf-fiber` needs of the scheduler, and nothing else does: tasks that end themselves.
 //!
-//! Owns the spawning of such tasks and the questions they ask. A future is ended by dropping it. A
+//! Owns the spawning of such tasks and the questions they ask, and the way to streams by a shared
+//! reference. A future is ended by dropping it. A
 //! fiber cannot be: its frames would vanish under the kernel and under those who borrow from them.
 //! So when such a task is aborted, or its runtime ends, it is *run*, asks [`is_aborted`], and ends
 //! itself; see `Worker::run_tasks` and `Worker::end_unwinding`.
@@ -8,7 +9,9 @@
 //! This module is no part of the public interface and follows no version.
 
 use std::future::Future;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use crate::runtime::worker::{self, CURRENT};
 use crate::slab::Key;
@@ -62,4 +65,16 @@ pub fn is_aborted() -> bool {
 #[must_use]
 pub fn cancelled() -> JoinError {
     JoinError::cancelled()
+}
+
+/// A stream as fibers use it: by a shared reference, for one fiber a direction at a time.
+pub trait Duplex {
+    /// See [`TcpStream::read`](crate::net::TcpStream::read).
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+    /// See [`TcpStream::write_vectored`](crate::net::TcpStream::write_vectored).
+    fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+    /// See [`TcpStream::flush`](crate::net::TcpStream::flush).
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// See [`TcpStream::shutdown`](crate::net::TcpStream::shutdown).
+    fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }

@@ -187,8 +187,9 @@ impl File {
         (carry(&self.conduit, copy, place).await, buf)
     }
 
-    /// Whether it can be read at an offset, and sought in.
-    pub(super) fn has_offsets(&self) -> bool {
+    /// Whether it can be read at an offset, and sought in: it is no pipe, terminal or the like.
+    #[must_use]
+    pub fn has_offsets(&self) -> bool {
         self.conduit.is_file()
     }
 

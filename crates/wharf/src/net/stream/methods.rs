@@ -393,6 +393,38 @@ macro_rules! impl_halves {
             }
         }
 
+        impl $crate::seam::Duplex for $stream {
+            fn poll_read(
+                &self,
+                cx: &mut std::task::Context<'_>,
+                buf: &mut [u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                self.stream.poll_read(cx, buf)
+            }
+
+            fn poll_write(
+                &self,
+                cx: &mut std::task::Context<'_>,
+                bufs: &[std::io::IoSlice<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                self.stream.poll_write(cx, bufs)
+            }
+
+            fn poll_flush(
+                &self,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                self.stream.poll_flush(cx)
+            }
+
+            fn poll_shutdown(
+                &self,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                self.stream.poll_shutdown(cx)
+            }
+        }
+
         /// The receiving direction of a stream that is lent; from `split`.
         #[derive(Debug)]
         pub struct ReadHalf<'a> {

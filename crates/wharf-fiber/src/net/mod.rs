@@ -1,0 +1,37 @@
+//! Sockets in the manner of [`std::net`]: `Read` and `Write`, and calls that wait.
+//!
+//! Code for blocking sockets runs on them unchanged, on a fiber: a `BufReader` with its lines,
+//! `serde_json::from_reader`, `rustls::Stream`, a WebSocket. A stream may be shared and cloned as those of the
+//! standard library may; fibers that read from the same one take turns, and so do those that write.
+//!
+//! ```
+//! use std::io::{BufRead, BufReader, Write};
+//! use wharf_fiber::{self as fiber, net::{TcpListener, TcpStream}};
+//! # let runtime = wharf::Runtime::new()?;
+//! # fiber::block_on(&runtime, || {
+//! let listener = TcpListener::bind("127.0.0.1:0")?;
+//! let address = listener.local_addr()?;
+//! drop(fiber::spawn(move || {
+//!     let (stream, _) = listener.accept()?;
+//!     let mut line = String::new();
+//!     BufReader::new(&stream).read_line(&mut line)?;
+//!     (&stream).write_all(line.to_uppercase().as_bytes())
+//! }));
+//! let mut stream = TcpStream::connect(address)?;
+//! stream.write_all(b"hello\n")?;
+//! let mut answer = String::new();
+//! BufReader::new(stream).read_line(&mut answer)?;
+//! assert_eq!(answer, "HELLO\n");
+//! # std::io::Result::Ok(()) })
+//! ```
+//!
+//! A cancel of the fiber is an error of the call that waits: see
+//! [the crate's documentation](crate#cancellation). No byte is lost by it: what a read would have
+//! given is the next reader's, and what a write has taken is sent.
+
+mod stream;
+mod tcp;
+mod unix;
+
+pub use tcp::{Incoming, TcpListener, TcpStream};
+pub use unix::{UnixIncoming, UnixListener, UnixStream};

@@ -1,0 +1,262 @@
+//! What the streams have in common: turns, time-outs, and the traits of `std::io`.
+//!
+//! Owns the order of those who read, and of those who write. Bytes on their way are the runtime's
+//! stream's.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use wharf::seam::Duplex;
+use wharf::sync::lock::Mutex;
+
+use crate::wait::wait_io;
+
+/// A time-out in nanoseconds; 0 is none.
+#[derive(Default)]
+struct Patience(AtomicU64);
+
+impl Patience {
+    fn get(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// As the standard library: a time-out of zero is an error.
+    fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let nanos = match timeout {
+            None => 0,
+            Some(Duration::ZERO) => return Err(io::ErrorKind::InvalidInput.into()),
+            Some(some) => u64::try_from(some.as_nanos()).unwrap_or(u64::MAX),
+        };
+        self.0.store(nanos, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        match self.get() {
+            None => wait_io(future),
+            Some(patience) => wait_io(async {
+                match wharf::time::timeout(patience, future).await {
+                    Ok(result) => result,
+                    Err(_) => Err(io::ErrorKind::TimedOut.into()),
+                }
+            }),
+        }
+    }
+}
+
+/// A stream, and whose turn it is.
+struct Shared<S> {
+    stream: S,
+    reading: Mutex<()>,
+    writing: Mutex<()>,
+    read_timeout: Patience,
+    write_timeout: Patience,
+}
+
+pub(super) struct Stream<S> {
+    shared: Arc<Shared<S>>,
+}
+
+impl<S> Clone for Stream<S> {
+    fn clone(&self) -> Stream<S> {
+        Stream {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<S: Duplex> Stream<S> {
+    pub(super) fn new(stream: S) -> Stream<S> {
+        Stream {
+            shared: Arc::new(Shared {
+                stream,
+                reading: Mutex::new(()),
+                writing: Mutex::new(()),
+                read_timeout: Patience::default(),
+                write_timeout: Patience::default(),
+            }),
+        }
+    }
+
+    pub(super) fn get(&self) -> &S {
+        &self.shared.stream
+    }
+
+    /// The stream itself, if this is its last handle.
+    pub(super) fn into_inner(self) -> Result<S, Stream<S>> {
+        match Arc::try_unwrap(self.shared) {
+            Ok(shared) => Ok(shared.stream),
+            Err(shared) => Err(Stream { shared }),
+        }
+    }
+
+    pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let shared = &*self.shared;
+        shared.read_timeout.wait(async {
+            let _turn = shared.reading.lock().await;
+            poll_fn(|cx| shared.stream.poll_read(cx, buf)).await
+        })
+    }
+
+    pub(super) fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let shared = &*self.shared;
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Ok(0);
+        }
+        shared.write_timeout.wait(async {
+            let _turn = shared.writing.lock().await;
+            poll_fn(|cx| shared.stream.poll_write(cx, bufs)).await
+        })
+    }
+
+    pub(super) fn flush(&self) -> io::Result<()> {
+        let shared = &*self.shared;
+        shared.write_timeout.wait(async {
+            let _turn = shared.writing.lock().await;
+            poll_fn(|cx| shared.stream.poll_flush(cx)).await
+        })
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let shared = &*self.shared;
+        match how {
+            Shutdown::Write => shared.write_timeout.wait(async {
+                let _turn = shared.writing.lock().await;
+                poll_fn(|cx| shared.stream.poll_shutdown(cx)).await
+            }),
+            Shutdown::Read | Shutdown::Both => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the receiving direction is ended by dropping the stream",
+            )),
+        }
+    }
+
+    pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.shared.read_timeout.set(timeout)
+    }
+
+    pub(super) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.shared.write_timeout.set(timeout)
+    }
+}
+
+/// The methods and traits of every stream type, written once.
+macro_rules! impl_stream {
+    ($type:ident, $inner:ty) => {
+        impl $type {
+            /// Takes over a stream of the runtime's.
+            #[must_use]
+            pub fn from_wharf(stream: $inner) -> $type {
+                $type {
+                    stream: $crate::net::stream::Stream::new(stream),
+                }
+            }
+
+            /// Gives the runtime's stream back.
+            ///
+            /// # Errors
+            /// The stream itself, if it has clones.
+            pub fn into_wharf(self) -> Result<$inner, $type> {
+                self.stream.into_inner().map_err(|stream| $type { stream })
+            }
+
+            /// Another handle to the same stream. The socket is closed when all are gone.
+            ///
+            /// # Errors
+            /// Never: the type is that of the standard library's.
+            pub fn try_clone(&self) -> std::io::Result<$type> {
+                Ok($type {
+                    stream: self.stream.clone(),
+                })
+            }
+
+            /// Ends the sending direction, when everything written has been sent.
+            ///
+            /// # Errors
+            /// `Unsupported` for the receiving direction, which ends with the stream; that of the
+            /// system or of an earlier write.
+            pub fn shutdown(&self, how: std::net::Shutdown) -> std::io::Result<()> {
+                self.stream.shutdown(how)
+            }
+
+            /// Limits how long a read waits; `None` for ever, which is so if it is not set. A read that takes longer
+            /// gives `TimedOut`, and has lost nothing.
+            ///
+            /// # Errors
+            /// `InvalidInput` for a time-out of zero.
+            pub fn set_read_timeout(
+                &self,
+                timeout: Option<std::time::Duration>,
+            ) -> std::io::Result<()> {
+                self.stream.set_read_timeout(timeout)
+            }
+
+            /// Limits how long a write or flush waits; else as
+            /// [`set_read_timeout`](Self::set_read_timeout).
+            ///
+            /// # Errors
+            /// `InvalidInput` for a time-out of zero.
+            pub fn set_write_timeout(
+                &self,
+                timeout: Option<std::time::Duration>,
+            ) -> std::io::Result<()> {
+                self.stream.set_write_timeout(timeout)
+            }
+        }
+
+        impl std::io::Read for &$type {
+            fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+                self.stream.read(buf)
+            }
+        }
+
+        impl std::io::Read for $type {
+            fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+                self.stream.read(buf)
+            }
+        }
+
+        impl std::io::Write for &$type {
+            fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+                self.stream.write(&[std::io::IoSlice::new(buf)])
+            }
+
+            fn write_vectored(&mut self, bufs: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                self.stream.write(bufs)
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                self.stream.flush()
+            }
+        }
+
+        impl std::io::Write for $type {
+            fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+                self.stream.write(&[std::io::IoSlice::new(buf)])
+            }
+
+            fn write_vectored(&mut self, bufs: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+                self.stream.write(bufs)
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                self.stream.flush()
+            }
+        }
+
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.stream.get().fmt(f)
+            }
+        }
+    };
+}
+
+pub(super) use impl_stream;
