@@ -184,6 +184,10 @@ impl Core {
     pub(super) fn turn(&self, until: Moment) -> io::Result<Option<bool>> {
         loop {
             self.collect();
+            // What another thread brought and nobody wants is dropped before this one sleeps.
+            if self.ledger.littered.get() {
+                return Ok(None);
+            }
             let nothing = self.ledger.ready.borrow().is_empty() && !self.shared.has_notified();
             let sleep = match nothing.then(|| self.sleep_until(until)) {
                 None | Some(Sleep::Not) => Sleep::Not,

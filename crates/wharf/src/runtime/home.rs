@@ -65,7 +65,12 @@ impl Home {
     /// Puts a task that was woken on the list of those to run.
     pub(crate) fn schedule(&self, runnable: Runnable<Meta>) {
         match worker::current().filter(|worker| worker.home.id == self.id) {
-            Some(worker) => worker.make_ready(runnable),
+            Some(worker) => {
+                worker.make_ready(runnable);
+                if worker.is_waiting() {
+                    self.notifier.notify();
+                }
+            }
             // A worker that has closed its inbox has no tasks any more, and what is woken then is
             // closed: nothing is lost.
             None => drop(self.send(Message::Run(runnable))),
@@ -162,8 +167,9 @@ impl Wake for Home {
     fn wake_by_ref(self: &Arc<Self>) {
         // The flag is published before the worker is woken.
         let was_woken = self.root_woken.swap(true, Ordering::AcqRel);
-        let here = worker::current().is_some_and(|worker| worker.home.id == self.id);
-        if !was_woken && !here {
+        let is_looked_at = worker::current()
+            .is_some_and(|worker| worker.home.id == self.id && !worker.is_waiting());
+        if !was_woken && !is_looked_at {
             self.notifier.notify();
         }
     }

@@ -98,6 +98,9 @@ pub(crate) struct Worker {
     pub(crate) running: Cell<Option<Key>>,
     /// The task that is running was aborted and is to end itself.
     pub(crate) is_ended: Cell<bool>,
+    /// It is within [`Queue::wait`]: what is woken there, by the drop of a buffer that nobody wants,
+    /// must end the wait.
+    is_waiting: Cell<bool>,
     pub(crate) operations: RefCell<Operations>,
     pub(crate) timers: RefCell<Timers>,
     pub(crate) sources: Sources,
@@ -128,6 +131,7 @@ impl Worker {
             aborts: RefCell::default(),
             running: Cell::new(None),
             is_ended: Cell::new(false),
+            is_waiting: Cell::new(false),
             operations: RefCell::default(),
             timers: RefCell::default(),
             sources: Sources::default(),
@@ -165,6 +169,11 @@ impl Worker {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.get()
+    }
+
+    #[inline]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_waiting.get()
     }
 
     #[inline]
@@ -290,7 +299,10 @@ impl Worker {
         if sleeps {
             self.options.hooks.call(&self.options.hooks.before_park);
         }
-        let batch = match self.queue.wait(timeout) {
+        self.is_waiting.set(true);
+        let waited = self.queue.wait(timeout);
+        self.is_waiting.set(false);
+        let batch = match waited {
             Ok(batch) => batch,
             Err(error) => panic!("the completion queue has failed: {error}"),
         };
