@@ -1,7 +1,11 @@
 //! Tests of fibers, by what they are about.
 
+mod blocking;
 mod cancel;
 mod core;
+mod fs;
+mod net;
+mod overflow;
 mod scope;
 
 use std::time::Duration;

@@ -1,0 +1,232 @@
+//! Streams and listeners: nothing is lost by a cancel, by a time-out or by sharing.
+
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+use std::time::Duration;
+
+use wharf_fiber as fiber;
+use wharf_fiber::net::{TcpListener, TcpStream, UnixStream};
+
+use crate::on_each_backend;
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = fiber::spawn(move || listener.accept().unwrap().0);
+    let client = TcpStream::connect(address).unwrap();
+    (client, server.join().unwrap())
+}
+
+#[test]
+fn aborted_read_leaves_what_comes_to_the_next_reader() {
+    on_each_backend(|| {
+        let (mut client, server) = pair();
+        let mut received = Vec::new();
+        for round in 0..200u32 {
+            let clone = server.try_clone().unwrap();
+            let reader = fiber::spawn(move || {
+                let mut buf = [0; 64];
+                (&clone).read(&mut buf).map(|count| buf[..count].to_vec())
+            });
+            (0..round % 3).for_each(|_| fiber::yield_now());
+            client.write_all(&round.to_le_bytes()).unwrap();
+            (0..round % 5).for_each(|_| fiber::yield_now());
+            reader.abort();
+            if let Ok(Ok(bytes)) = reader.join() {
+                received.extend(bytes);
+            }
+        }
+        drop(client);
+        (&server).read_to_end(&mut received).unwrap();
+        let sent: Vec<u8> = (0..200u32).flat_map(u32::to_le_bytes).collect();
+        assert_eq!(received, sent);
+    });
+}
+
+#[test]
+fn aborted_write_has_sent_what_it_said() {
+    on_each_backend(|| {
+        let (client, mut server) = pair();
+        let written = Rc::new(Cell::new(0));
+        let counter = written.clone();
+        let writer = fiber::spawn(move || {
+            let pattern: Vec<u8> = (0..100_000).map(|byte| byte as u8).collect();
+            loop {
+                let at = counter.get() % pattern.len();
+                // The peer does not read: sooner or later this waits.
+                match (&client).write(&pattern[at..]) {
+                    Ok(count) => counter.set(counter.get() + count),
+                    Err(error) => return error.kind(),
+                }
+            }
+        });
+        let mut before = usize::MAX;
+        while before != written.get() {
+            before = written.get();
+            fiber::sleep(Duration::from_millis(5));
+        }
+        writer.abort();
+        assert_eq!(writer.join().unwrap(), io::ErrorKind::Other);
+        let mut received = Vec::new();
+        server.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), written.get());
+        let expected = (0..received.len()).map(|at| (at % 100_000) as u8);
+        assert!(received.iter().copied().eq(expected));
+    });
+}
+
+#[test]
+fn aborted_accept_leaves_the_connection_to_the_next() {
+    on_each_backend(|| {
+        let listener = Rc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = listener.local_addr().unwrap();
+        let mut accepted = 0;
+        let mut clients = Vec::new();
+        for round in 0..50 {
+            let clone = listener.clone();
+            let acceptor = fiber::spawn(move || clone.accept());
+            (0..round % 3).for_each(|_| fiber::yield_now());
+            clients.push(TcpStream::connect(address).unwrap());
+            acceptor.abort();
+            accepted += usize::from(matches!(acceptor.join(), Ok(Ok(_))));
+        }
+        while accepted < clients.len() {
+            listener.accept().unwrap();
+            accepted += 1;
+        }
+    });
+}
+
+#[test]
+fn incoming_ends_with_the_fiber() {
+    on_each_backend(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = fiber::spawn(move || listener.incoming().filter(Result::is_ok).count());
+        for _ in 0..5 {
+            let mut client = TcpStream::connect(address).unwrap();
+            assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+        }
+        server.abort();
+        assert_eq!(server.join().unwrap(), 5);
+    });
+}
+
+#[test]
+fn fibers_that_share_a_stream_take_turns() {
+    on_each_backend(|| {
+        let (client, server) = pair();
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                let stream = server.try_clone().unwrap();
+                fiber::spawn(move || {
+                    let mut sum = 0;
+                    let mut byte = [0];
+                    while (&stream).read(&mut byte).unwrap() > 0 {
+                        sum += u64::from(byte[0]);
+                    }
+                    sum
+                })
+            })
+            .collect();
+        let writers: Vec<_> = (0..4)
+            .map(|_| {
+                let stream = client.try_clone().unwrap();
+                fiber::spawn(move || {
+                    for byte in 1..=50 {
+                        (&stream).write_all(&[byte]).unwrap();
+                        fiber::yield_now();
+                    }
+                })
+            })
+            .collect();
+        drop(client);
+        writers
+            .into_iter()
+            .for_each(|writer| writer.join().unwrap());
+        let sum: u64 = readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap())
+            .sum();
+        assert_eq!(sum, 4 * 50 * 51 / 2);
+    });
+}
+
+#[test]
+fn read_that_times_out_has_lost_nothing() {
+    on_each_backend(|| {
+        let (mut client, mut server) = pair();
+        server
+            .set_read_timeout(Some(Duration::from_millis(2)))
+            .unwrap();
+        let error = server.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(server.set_read_timeout(Some(Duration::ZERO)).is_err());
+        server.set_read_timeout(None).unwrap();
+        client.write_all(b"late").unwrap();
+        let mut buf = [0; 8];
+        assert_eq!(server.read(&mut buf).unwrap(), 4);
+    });
+}
+
+#[test]
+fn shutdown_of_the_sending_direction_is_the_end_of_the_stream() {
+    on_each_backend(|| {
+        let (mut client, mut server) = UnixStream::pair().unwrap();
+        client.write_all(b"all of it").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut text = String::new();
+        server.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "all of it");
+        server.write_all(b"answer").unwrap();
+        drop(server);
+        text.clear();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "answer");
+    });
+}
+
+#[test]
+fn reader_whose_peer_never_rests_lets_others_run() {
+    on_each_backend(|| {
+        let (client, mut server) = pair();
+        let writer = fiber::spawn(move || while (&client).write_all(&[7; 4096]).is_ok() {});
+        let has_run = Rc::new(Cell::new(0));
+        let counter = has_run.clone();
+        let other = fiber::spawn(move || {
+            for _ in 0..100 {
+                counter.set(counter.get() + 1);
+                fiber::yield_now();
+            }
+        });
+        // One byte at a time: a read is almost always ready at once.
+        let mut byte = [0];
+        let mut reads = 0u32;
+        while has_run.get() < 100 {
+            server.read_exact(&mut byte).unwrap();
+            reads += 1;
+            assert!(reads < 1_000_000, "the budget lets no one else run");
+        }
+        other.join().unwrap();
+        drop(server);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn destructor_that_writes_while_a_panic_unwinds_sends_its_bytes() {
+    on_each_backend(|| {
+        let (client, mut server) = pair();
+        let failed = fiber::spawn(move || -> () {
+            let mut out = io::BufWriter::new(client);
+            out.write_all(b"last words").unwrap();
+            panic!("with bytes in a buffer")
+        });
+        assert!(failed.join().unwrap_err().is_panic());
+        let mut text = String::new();
+        server.read_to_string(&mut text).unwrap();
+        // `BufWriter` flushes in its destructor; a panic outside of it does not keep it from that.
+        assert_eq!(text, "last words");
+    });
+}

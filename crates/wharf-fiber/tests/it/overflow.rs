@@ -1,0 +1,91 @@
+//! An overflow ends the process with a line that names the fiber, and nothing else.
+
+use std::process::Command;
+
+use wharf_fiber as fiber;
+
+/// Tells the child apart from the test that starts it.
+const CHILD: &str = "WHARF_FIBER_TEST_OVERFLOWS";
+
+#[inline(never)]
+fn endless(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    match depth {
+        u64::MAX => 0,
+        _ => endless(depth + 1).wrapping_add(frame[1]),
+    }
+}
+
+/// Runs one test of this program with [`CHILD`] set, and gives what it wrote to standard error.
+fn child(test: &str) -> (std::process::ExitStatus, String) {
+    let program = std::env::current_exe().expect("tests know their program");
+    let output = Command::new(program)
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .expect("the program can be started");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status, text)
+}
+
+fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+#[test]
+fn overflow_of_a_fiber_names_it_and_its_stack() {
+    if is_child() {
+        let runtime = wharf::Runtime::new().unwrap();
+        fiber::block_on(&runtime, || {
+            let neighbour = fiber::spawn(|| fiber::sleep(std::time::Duration::from_secs(60)));
+            let deep = fiber::Builder::new().name("deep").stack_size(128 * 1024);
+            let deep = deep.spawn(|| endless(0)).unwrap();
+            drop((deep.join(), neighbour));
+        });
+        unreachable!("the process has ended");
+    }
+    let (status, text) = child("overflow::overflow_of_a_fiber_names_it_and_its_stack");
+    assert!(!status.success());
+    if cfg!(unix) {
+        let line = "wharf: fiber 'deep' has overflowed its stack of 128 KiB";
+        assert!(text.contains(line), "{status}: {text}");
+    }
+    assert!(!text.contains("unreachable"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn overflow_of_a_thread_is_reported_as_ever() {
+    if is_child() {
+        let runtime = wharf::Runtime::new().unwrap();
+        fiber::block_on(&runtime, || ());
+        let thread = std::thread::Builder::new().name("plain".into());
+        drop(thread.spawn(|| endless(0)).unwrap().join());
+        unreachable!("the process has ended");
+    }
+    let (status, text) = child("overflow::overflow_of_a_thread_is_reported_as_ever");
+    assert!(!status.success());
+    assert!(text.contains("thread 'plain'"), "{status}: {text}");
+    assert!(!text.contains("wharf: fiber"), "{text}");
+}
+
+#[test]
+fn deep_recursion_within_the_stack_is_no_overflow() {
+    fn sum(number: u64) -> u64 {
+        let frame = std::hint::black_box([number; 8]);
+        match number {
+            0 => 0,
+            more => sum(more - 1) + frame[3],
+        }
+    }
+    crate::on_each_backend(|| {
+        let deep = fiber::Builder::new().stack_size(64 << 20);
+        let total = deep.spawn(|| {
+            let total = sum(50_000);
+            fiber::yield_now();
+            total
+        });
+        assert_eq!(total.unwrap().join().unwrap(), 50_000 * 50_001 / 2);
+    });
+}
