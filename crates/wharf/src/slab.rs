@@ -4,7 +4,7 @@
 //! the value that took its place (race R11). It knows nothing of what it holds.
 
 /// Names a value of a [`Slab`] for as long as the value is there.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Key {
     index: u32,
     generation: u32,

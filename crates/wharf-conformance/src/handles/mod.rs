@@ -31,7 +31,7 @@ use crate::runner::Check;
 pub const WORKERS: usize = 3;
 
 /// No case takes this long.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A case as it runs.
 pub type Running = Pin<Box<dyn Future<Output = ()>>>;
@@ -69,10 +69,11 @@ pub fn cases() -> Vec<Case> {
     ways::cases()
 }
 
-/// Every case as a check for the runner, carried out by `carry` on a backend.
-pub fn checks(backend: BackendKind, carry: fn(BackendKind, &Case)) -> Vec<Check> {
+/// Every case as a check for the runner, carried out by `carry` on a backend. `family` comes before
+/// its name.
+pub fn checks(family: &str, backend: BackendKind, carry: fn(BackendKind, &Case)) -> Vec<Check> {
     let check = |case: Case| Check {
-        name: format!("handles::{}", case.name),
+        name: format!("{family}::{}", case.name),
         promise: case.promise,
         alone: case.alone,
         not_here: None,

@@ -409,7 +409,9 @@ impl Worker {
 
     /// Aborts the tasks that end themselves. Returns whether there are any.
     fn abort_unwinding(&self) -> bool {
-        let keys: Vec<Key> = self.unwinding.borrow().iter().copied().collect();
+        let mut keys: Vec<Key> = self.unwinding.borrow().iter().copied().collect();
+        // Always in the same order, whatever the hashes are.
+        keys.sort_unstable();
         keys.iter().for_each(|key| self.abort(*key));
         !keys.is_empty()
     }
