@@ -124,6 +124,7 @@ prints what it has done. A second one ends it at once.";
 const ECHO: &str = "\
 Examples:
   wharf echo                         on a free port, which the first line names
+  wharf echo --style fiber            the same server as blocking-style code on fibers
   wharf echo --listen 127.0.0.1:7000
   nc 127.0.0.1 7000                  in another terminal: what you type comes back
 

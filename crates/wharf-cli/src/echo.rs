@@ -3,6 +3,7 @@
 //! Owns the choice and the last line. The same server stands on each floor, so that they can be
 //! read and measured side by side.
 
+mod fibers;
 mod queue;
 mod tasks;
 
@@ -22,6 +23,8 @@ pub(crate) enum Style {
     Queue,
     /// On the async runtime, with one worker: a task for each connection.
     Async,
+    /// On fibers of the same runtime: blocking-style code, a stack for each connection.
+    Fiber,
 }
 
 /// What was served.
@@ -61,6 +64,7 @@ pub(crate) fn run(
     let totals = match style {
         Style::Queue => queue::run(backend, listen)?,
         Style::Async => tasks::run(backend, listen)?,
+        Style::Fiber => fibers::run(backend, listen)?,
     };
     unless_reader_left(writeln!(io::stdout(), "{totals}"))
 }

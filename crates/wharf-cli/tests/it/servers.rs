@@ -13,7 +13,15 @@ pub(crate) const CASES: &[Case] = &[
         "echo_returns_every_byte_to_a_thousand_connections",
         echo_to_a_thousand,
     ),
+    (
+        "echo_on_fibers_returns_every_byte_to_a_thousand_connections",
+        echo_on_fibers_to_a_thousand,
+    ),
     ("echo_returns_a_long_stream", echo_returns_a_long_stream),
+    (
+        "echo_on_fibers_returns_a_long_stream",
+        echo_on_fibers_returns_a_long_stream,
+    ),
     (
         "echo_outlives_clients_that_vanish",
         echo_outlives_clients_that_vanish,
@@ -63,9 +71,20 @@ fn message(number: usize) -> Vec<u8> {
     (0..len).map(|at| (number * 31 + at * 7) as u8).collect()
 }
 
+fn start_on_fibers(backend: &str) -> Server {
+    Server::start(&["echo", "--backend", backend, "--style", "fiber"])
+}
+
 fn echo_to_a_thousand(backend: &str) {
+    returns_every_byte_to_a_thousand(start("echo", backend));
+}
+
+fn echo_on_fibers_to_a_thousand(backend: &str) {
+    returns_every_byte_to_a_thousand(start_on_fibers(backend));
+}
+
+fn returns_every_byte_to_a_thousand(server: Server) {
     const CONNECTIONS: usize = 1000;
-    let server = start("echo", backend);
     let mut streams: Vec<TcpStream> = (0..CONNECTIONS).map(|_| server.connect()).collect();
     for round in 0..2 {
         for (at, stream) in streams.iter_mut().enumerate() {
@@ -95,11 +114,18 @@ fn echo_to_a_thousand(backend: &str) {
         .sum();
     let out = server.stop(Signal::Interrupt).succeeds();
     assert!(out.starts_with("1000 connections, "), "{out}");
-    assert!(out.contains(&format!(" {bytes} bytes, ")), "{bytes}: {out}");
+    assert!(out.contains(&format!(" {bytes} bytes")), "{bytes}: {out}");
 }
 
 fn echo_returns_a_long_stream(backend: &str) {
-    let server = start("echo", backend);
+    returns_a_long_stream(start("echo", backend));
+}
+
+fn echo_on_fibers_returns_a_long_stream(backend: &str) {
+    returns_a_long_stream(start_on_fibers(backend));
+}
+
+fn returns_a_long_stream(server: Server) {
     let mut stream = server.connect();
     let sent: Vec<u8> = (0..9_000_001u32)
         .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)

@@ -3,6 +3,7 @@
 mod blocking;
 mod cancel;
 mod core;
+mod examples;
 mod fs;
 mod net;
 mod overflow;
