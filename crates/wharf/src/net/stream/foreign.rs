@@ -30,6 +30,16 @@ pub(super) enum Request {
     Shutdown,
 }
 
+/// How much a write takes when there is room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Amount {
+    /// As much as fits.
+    Some,
+    /// The whole of it, as on the home worker a buffer that is lent or sent: dropping what waits for
+    /// it cannot leave a part.
+    All,
+}
+
 #[derive(Default)]
 struct State {
     pieces: VecDeque<PoolBuf>,
@@ -116,7 +126,12 @@ impl Foreign {
         }
     }
 
-    pub(super) fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Step<usize> {
+    pub(super) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+        amount: Amount,
+    ) -> Step<usize> {
         let mut state = self.lock();
         let refusal = match (state.failure, state.is_shut) {
             (Some(failure), _) => Some(failure.error()),
@@ -129,7 +144,7 @@ impl Foreign {
                 tell: false,
             };
         }
-        let mut room = ROOM.saturating_sub(state.output.len());
+        let room = ROOM.saturating_sub(state.output.len());
         if room == 0 {
             register(&mut state.writer, cx);
             return Step {
@@ -137,6 +152,10 @@ impl Foreign {
                 tell: false,
             };
         }
+        let mut room = match amount {
+            Amount::Some => room,
+            Amount::All => usize::MAX,
+        };
         let mut taken = 0;
         for buf in bufs {
             let count = buf.len().min(room);

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use wharf_queue::{Handle, IoBuf, IoBufMut};
 
-use super::foreign::{Foreign, Request, Step};
+use super::foreign::{Amount, Foreign, Request, Step};
 use super::{Failure, Stream};
 use crate::buf::{OutBuf, PoolBuf};
 use crate::engine;
@@ -210,11 +210,30 @@ impl StreamRef {
         match self.local() {
             Ok(Some((worker, stream))) => stream.poll_write(&worker, cx, bufs),
             Ok(None) => {
-                let step = self.foreign().poll_write(cx, bufs);
+                let step = self.foreign().poll_write(cx, bufs, Amount::Some);
                 self.after(step, |worker, stream| stream.foreign_writer(worker))
             }
             Err(error) => Poll::Ready(Err(error)),
         }
+    }
+
+    /// Copies all of `bytes` when there is room; while it is pending, nothing of it has been taken.
+    fn poll_write_whole(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<()>> {
+        let polled = match self.local() {
+            // It has come home since it began.
+            Ok(Some((worker, stream))) => {
+                let mut copy = Some(OutBuf::Gathered(bytes.to_vec()));
+                let lent = stream.poll_lend(&worker, cx, &mut copy, false);
+                return lent.map(|lent| lent.map(drop));
+            }
+            Ok(None) => {
+                let bufs = [IoSlice::new(bytes)];
+                let step = self.foreign().poll_write(cx, &bufs, Amount::All);
+                self.after(step, |worker, stream| stream.foreign_writer(worker))
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        };
+        polled.map(|written| written.map(drop))
     }
 
     pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
@@ -229,7 +248,7 @@ impl StreamRef {
         if !matches!(self.local(), Ok(Some(_))) {
             // Elsewhere the bytes are copied on their way home.
             let len = buf.as_bytes().len();
-            let mut result = self.write_all(buf.as_bytes()).await;
+            let mut result = poll_fn(|cx| self.poll_write_whole(cx, buf.as_bytes())).await;
             if result.is_ok() {
                 result = self.flush().await;
             }
@@ -261,23 +280,23 @@ impl StreamRef {
         (result, buf.expect("the buffer that was lent comes back"))
     }
 
-    /// Sends a piece; elsewhere, a copy of it. What is left of it stays in `piece`.
+    /// Sends a piece; elsewhere, a copy of it.
     pub(crate) fn poll_send(
         &self,
         cx: &mut Context<'_>,
         piece: &mut Option<PoolBuf>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            match self.local() {
-                Ok(Some((worker, stream))) => return stream.poll_send(&worker, cx, piece),
-                Ok(None) => {}
-                Err(error) => return Poll::Ready(Err(error)),
+        match self.local() {
+            Ok(Some((worker, stream))) => stream.poll_send(&worker, cx, piece),
+            Ok(None) => {
+                let bytes = piece.as_deref().unwrap_or_default();
+                let polled = self.poll_write_whole(cx, bytes);
+                if matches!(polled, Poll::Ready(Ok(()))) {
+                    *piece = None;
+                }
+                polled
             }
-            let Some(bytes) = piece.as_mut().filter(|piece| !piece.is_empty()) else {
-                return Poll::Ready(Ok(()));
-            };
-            let count = std::task::ready!(self.poll_write(cx, &[IoSlice::new(bytes)]))?;
-            bytes.advance(count);
+            Err(error) => Poll::Ready(Err(error)),
         }
     }
 
