@@ -143,7 +143,8 @@ impl Conduit {
             return Poll::Ready(Ok(0));
         }
         let room = outgoing.room(place);
-        if room == 0 {
+        // An owned write that nobody waits for any more comes before it.
+        if room == 0 || outgoing.in_background > 0 {
             outgoing.wait(cx);
             return Poll::Pending;
         }
