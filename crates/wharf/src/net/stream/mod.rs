@@ -44,6 +44,8 @@ pub(crate) struct Stream {
     foreign: RefCell<Option<Arc<Foreign>>>,
     /// No handle is left.
     is_dropped: Cell<bool>,
+    /// The runtime has ended, and it stays only for one who waits for a lent buffer.
+    is_ended: Cell<bool>,
 }
 
 impl Stream {
@@ -56,6 +58,7 @@ impl Stream {
             send: RefCell::default(),
             foreign: RefCell::default(),
             is_dropped: Cell::new(false),
+            is_ended: Cell::new(false),
         });
         let key = worker.sources.streams.borrow_mut().insert(stream.clone());
         stream.key.set(Some(key));
@@ -119,6 +122,7 @@ impl Stream {
             foreign.fail(Failure::gone());
         }
         if self.is_awaited() {
+            self.is_ended.set(true);
             engine::close_in_background(worker, self.socket.clone());
         } else {
             self.close(worker);

@@ -258,7 +258,7 @@ impl Stream {
 
     /// The runtime has ended, and the last lent buffer is given back.
     fn leave_closed(&self, worker: &Rc<Worker>) {
-        if worker.is_closing() {
+        if self.is_ended.get() {
             let left = worker.sources.streams.borrow_mut().remove(self.key());
             drop(left);
             worker.release_if_unused();
@@ -488,7 +488,7 @@ impl Stream {
     }
 
     /// Takes what another thread has written: all of it, or only if there is room.
-    pub(super) fn take_foreign_output(&self, worker: &Rc<Worker>, all: bool) {
+    pub(in crate::net) fn take_foreign_output(&self, worker: &Rc<Worker>, all: bool) {
         let foreign = self.foreign.borrow();
         let Some(foreign) = foreign.as_ref() else {
             return;
