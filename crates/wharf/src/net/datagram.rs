@@ -11,11 +11,12 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker, ready};
 
 use wharf_queue::{Address, Handle, Outcome, Prepare, SocketOption, SubmitError, Token, op};
 
+use super::outbox::{Outbox, Outgoing};
 use super::place::{self, Place, register, wake_all};
 use super::sources::Tag;
 use crate::buf::PoolBuf;
@@ -59,7 +60,7 @@ struct Receive {
 #[derive(Default)]
 struct SendSide {
     in_flight: usize,
-    queue: VecDeque<(Vec<u8>, Option<Address>)>,
+    queue: VecDeque<Outgoing>,
     error: Option<io::Error>,
     wakers: Vec<Waker>,
 }
@@ -72,6 +73,8 @@ pub(crate) struct Datagrams {
     receive: RefCell<Receive>,
     send: RefCell<SendSide>,
     is_dropped: Cell<bool>,
+    /// What other threads send, from the first time on.
+    outbox: RefCell<Option<Arc<Outbox>>>,
 }
 
 impl Datagrams {
@@ -155,8 +158,10 @@ impl Datagrams {
         if coop::proceed(cx).is_pending() {
             return Poll::Pending;
         }
+        // What was sent elsewhere before comes first.
+        self.take_outbox(usize::MAX);
         let mut send = self.send.borrow_mut();
-        if let Some(error) = send.error.take() {
+        if let Some(error) = self.take_error(&mut send) {
             return Poll::Ready(Err(error));
         }
         if send.in_flight + send.queue.len() >= SENDING {
@@ -169,6 +174,35 @@ impl Datagrams {
         drop(send);
         self.pump(worker);
         Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn take_error(&self, send: &mut SendSide) -> Option<io::Error> {
+        let elsewhere = || self.outbox.borrow().as_ref()?.take_error();
+        send.error.take().or_else(elsewhere)
+    }
+
+    /// Another thread sends: what it does is known from now on.
+    fn set_outbox(&self, outbox: &Arc<Outbox>) {
+        self.outbox
+            .borrow_mut()
+            .get_or_insert_with(|| outbox.clone());
+    }
+
+    /// Takes datagrams that other threads have sent.
+    fn take_outbox(&self, count: usize) {
+        if let Some(outbox) = self.outbox.borrow().as_ref() {
+            self.send.borrow_mut().queue.append(&mut outbox.take(count));
+        }
+    }
+
+    /// Takes as many of them as there is room for.
+    fn fill_from_outbox(&self) {
+        let send = self.send.borrow();
+        let room = SENDING.saturating_sub(send.in_flight + send.queue.len());
+        drop(send);
+        if room > 0 {
+            self.take_outbox(room);
+        }
     }
 
     fn pump(&self, worker: &Rc<Worker>) {
@@ -215,6 +249,7 @@ impl Datagrams {
     }
 
     pub(super) fn hand_over(&self, worker: &Rc<Worker>) {
+        self.fill_from_outbox();
         self.pump(worker);
     }
 
@@ -223,9 +258,13 @@ impl Datagrams {
         let mut send = self.send.borrow_mut();
         send.in_flight -= 1;
         if let Err(error) = outcome.into_result() {
-            send.error.get_or_insert(error);
+            match self.outbox.borrow().as_ref() {
+                Some(outbox) => outbox.put_error(error),
+                None => drop(send.error.get_or_insert(error)),
+            }
         }
         drop(send);
+        self.fill_from_outbox();
         self.pump(worker);
         wake_all(&self.send, |send| &mut send.wakers);
         if self.is_dropped.get() && self.is_all_sent() {
@@ -233,9 +272,11 @@ impl Datagrams {
         }
     }
 
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&self, worker: &Rc<Worker>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.take_outbox(usize::MAX);
+        self.pump(worker);
         let mut send = self.send.borrow_mut();
-        if let Some(error) = send.error.take() {
+        if let Some(error) = self.take_error(&mut send) {
             return Poll::Ready(Err(error));
         }
         if send.in_flight == 0 && send.queue.is_empty() {
@@ -246,12 +287,22 @@ impl Datagrams {
     }
 
     pub(super) fn is_all_sent(&self) -> bool {
+        let is_taken = |outbox: &Arc<Outbox>| outbox.is_empty();
         let send = self.send.borrow();
-        send.in_flight == 0 && send.queue.is_empty()
+        send.in_flight == 0
+            && send.queue.is_empty()
+            && self.outbox.borrow().as_ref().is_none_or(is_taken)
+    }
+
+    /// Takes and sends what other threads have sent until now.
+    pub(super) fn send_outbox(&self, worker: &Rc<Worker>) {
+        self.take_outbox(usize::MAX);
+        self.pump(worker);
     }
 
     fn dropped(&self, worker: &Rc<Worker>) {
         self.is_dropped.set(true);
+        self.send_outbox(worker);
         if self.is_all_sent() {
             self.close(worker);
         }
@@ -266,6 +317,9 @@ impl Datagrams {
     /// Takes it out of the table, to be closed; `None` if that was done before.
     fn give_up(&self, worker: &Worker) -> Option<Handle> {
         worker.sources.datagrams.borrow_mut().remove(self.key())?;
+        if let Some(outbox) = self.outbox.borrow().as_ref() {
+            outbox.close();
+        }
         let mut receive = self.receive.borrow_mut();
         let waiting = std::mem::take(&mut receive.waiting);
         let mut wakers = std::mem::take(&mut receive.wakers);
@@ -282,6 +336,7 @@ pub(super) struct DatagramRef {
     home: Arc<Home>,
     key: Key,
     abroad: Arc<Place<Datagram>>,
+    outbox: OnceLock<Arc<Outbox>>,
 }
 
 impl DatagramRef {
@@ -293,6 +348,7 @@ impl DatagramRef {
             receive: RefCell::default(),
             send: RefCell::default(),
             is_dropped: Cell::new(false),
+            outbox: RefCell::default(),
         });
         let key = worker
             .sources
@@ -304,6 +360,7 @@ impl DatagramRef {
             home: worker.home.clone(),
             key,
             abroad: Arc::default(),
+            outbox: OnceLock::new(),
         }
     }
 
@@ -313,6 +370,9 @@ impl DatagramRef {
             return Ok(None);
         };
         let socket = worker.sources.datagram_socket(self.key).ok_or_else(gone)?;
+        if let Some(outbox) = self.outbox.get() {
+            socket.set_outbox(outbox);
+        }
         Ok(Some((worker, socket)))
     }
 
@@ -350,31 +410,40 @@ impl DatagramRef {
     }
 
     pub(super) async fn send(&self, bytes: &[u8], to: Option<Address>) -> io::Result<usize> {
-        let here = poll_fn(|cx| match self.local() {
-            Ok(Some((worker, socket))) => socket
-                .poll_send(&worker, cx, bytes, to.as_ref())
-                .map_ok(Some),
-            Ok(None) => Poll::Ready(Ok(None)),
+        poll_fn(|cx| match self.local() {
+            Ok(Some((worker, socket))) => socket.poll_send(&worker, cx, bytes, to.as_ref()),
+            Ok(None) => self.poll_send_elsewhere(cx, bytes, to.as_ref()),
             Err(error) => Poll::Ready(Err(error)),
-        });
-        if let Some(count) = here.await? {
-            return Ok(count);
+        })
+        .await
+    }
+
+    fn poll_send_elsewhere(
+        &self,
+        cx: &Context<'_>,
+        bytes: &[u8],
+        to: Option<&Address>,
+    ) -> Poll<io::Result<usize>> {
+        if self.home.is_closed() {
+            return Poll::Ready(Err(gone()));
         }
-        let (key, bytes) = (self.key, bytes.to_vec());
-        let sent = self.home.call(move || async move {
-            poll_fn(|cx| {
-                let worker = worker::expect_current();
-                let socket = worker.sources.datagram_socket(key).ok_or_else(gone)?;
-                socket.poll_send(&worker, cx, &bytes, to.as_ref())
-            })
-            .await
-        });
-        sent.await?
+        let outbox = self.outbox.get_or_init(Arc::default);
+        if ready!(outbox.poll_put(cx, bytes, to, SENDING))? {
+            let (key, outbox) = (self.key, outbox.clone());
+            let message = Message::Call(Box::new(move |worker| {
+                if let Some(socket) = worker.sources.datagram_socket(key) {
+                    socket.set_outbox(&outbox);
+                    socket.hand_over(worker);
+                }
+            }));
+            self.home.send(message).map_err(|_| gone())?;
+        }
+        Poll::Ready(Ok(bytes.len()))
     }
 
     pub(super) async fn flush(&self) -> io::Result<()> {
         let here = poll_fn(|cx| match self.local() {
-            Ok(Some((_, socket))) => socket.poll_flush(cx).map_ok(Some),
+            Ok(Some((worker, socket))) => socket.poll_flush(&worker, cx).map_ok(Some),
             Ok(None) => Poll::Ready(Ok(None)),
             Err(error) => Poll::Ready(Err(error)),
         });
@@ -386,7 +455,7 @@ impl DatagramRef {
             poll_fn(|cx| {
                 let worker = worker::expect_current();
                 let socket = worker.sources.datagram_socket(key).ok_or_else(gone)?;
-                socket.poll_flush(cx)
+                socket.poll_flush(&worker, cx)
             })
             .await
         });
@@ -441,8 +510,12 @@ impl DatagramRef {
 impl Drop for DatagramRef {
     fn drop(&mut self) {
         let key = self.key;
+        let outbox = self.outbox.take();
         self.home.run(move |worker| {
             if let Some(socket) = worker.sources.datagram_socket(key) {
+                if let Some(outbox) = &outbox {
+                    socket.set_outbox(outbox);
+                }
                 socket.dropped(worker);
             }
         });

@@ -19,6 +19,7 @@ mod connect;
 mod datagram;
 mod failure;
 mod listener;
+mod outbox;
 mod place;
 mod serve;
 mod socket;

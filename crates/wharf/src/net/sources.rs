@@ -365,9 +365,17 @@ impl Worker {
         }
         let until = self.now() + self.options.linger;
         loop {
-            self.flush_sources();
+            // What other workers have written is on its way here, or announced.
+            self.take_messages();
             let streams = self.streams();
+            for stream in &streams {
+                stream.take_foreign_output(self, true);
+            }
             let sockets = self.datagram_sockets();
+            for socket in &sockets {
+                socket.send_outbox(self);
+            }
+            self.flush_sources();
             let is_sent = streams.iter().all(|stream| stream.is_all_sent())
                 && sockets.iter().all(|socket| socket.is_all_sent());
             if is_sent || self.now() >= until {

@@ -138,8 +138,18 @@ impl Home {
         self.inbox.take_all(take);
     }
 
+    /// Whether the worker has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
     pub(crate) fn close_inbox(&self) {
         self.inbox.close();
+    }
+
+    /// Wakes the worker, to look at what has changed.
+    pub(crate) fn notify(&self) {
+        self.notifier.notify();
     }
 
     pub(crate) fn stop(&self) {

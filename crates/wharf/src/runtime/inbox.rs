@@ -58,6 +58,11 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// Whether items are refused.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.items.is_closed()
+    }
+
     /// Refuses items from now on. What is there can still be taken.
     pub(crate) fn close(&self) {
         self.items.close();

@@ -13,6 +13,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -28,11 +29,24 @@ use crate::task::{self, JoinHandle, coop};
 /// The workers of one runtime, as they know each other.
 pub(crate) struct Team {
     homes: OnceLock<Vec<Arc<Home>>>,
+    /// How many workers have dropped their tasks at the end of the runtime.
+    without_tasks: AtomicUsize,
 }
 
 impl Team {
     pub(crate) fn homes(&self) -> &[Arc<Home>] {
         self.homes.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// A worker has dropped its tasks: none of them uses another worker's handles any more.
+    pub(crate) fn tasks_are_dropped(&self) {
+        self.without_tasks.fetch_add(1, Ordering::AcqRel);
+        self.homes().iter().for_each(|home| home.notify());
+    }
+
+    /// Whether every worker has dropped its tasks.
+    pub(crate) fn is_without_tasks(&self) -> bool {
+        self.without_tasks.load(Ordering::Acquire) >= self.homes().len()
     }
 
     /// The worker of this number, modulo how many there are.
@@ -129,6 +143,7 @@ impl Runtime {
     fn start(options: Options) -> io::Result<Runtime> {
         let team = Arc::new(Team {
             homes: OnceLock::new(),
+            without_tasks: AtomicUsize::new(0),
         });
         let workers = options.workers;
         let worker = Worker::new(0, &team, Rc::new(options.clone()))?;

@@ -323,7 +323,7 @@ impl Worker {
         }
     }
 
-    fn take_messages(self: &Rc<Worker>) {
+    pub(crate) fn take_messages(self: &Rc<Worker>) {
         self.home.take_messages(|message| match message {
             Message::Run(runnable) => self.make_ready(runnable),
             Message::Call(call) => call(self),
@@ -378,6 +378,7 @@ impl Worker {
         self.end_unwinding();
         self.closing.set(true);
         self.drop_tasks();
+        self.await_other_workers();
         self.keep_promises();
         self.close_sources();
         self.cancel_operations();
@@ -436,6 +437,18 @@ impl Worker {
             }
             self.wait(Some(Duration::from_millis(1)));
         }
+    }
+
+    /// Waits until the tasks of the other workers are dropped too: what they have written to handles
+    /// of this worker is on its way here then. One that is blocked is not waited for without end.
+    fn await_other_workers(self: &Rc<Worker>) {
+        let team = &self.home.team;
+        team.tasks_are_dropped();
+        let until = self.now() + self.options.teardown_timeout;
+        while !team.is_without_tasks() && self.now() < until {
+            self.wait(Some(until.saturating_duration_since(self.now())));
+        }
+        self.take_messages();
     }
 
     /// Lets go of a closed worker, unless a future has yet to take a result from it.
