@@ -7,11 +7,13 @@
 //! ```text
 //!   kinds    everything that waits, as a `Scene`: how it waits, and how to bring what it waits for
 //!   ways     what can happen to a wait: dropped, timed out, forgotten, aborted, moved, ..
+//!   sinks    the same two tables for everything that is written to
 //!   cases    every way with every kind; and races and faults that are not of this form
 //! ```
 
 mod kinds;
 mod os;
+mod sinks;
 mod ways;
 
 use std::fmt;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use wharf::task::yield_now;
+use wharf::time::sleep;
 use wharf_queue::BackendKind;
 
 use crate::runner::Check;
@@ -66,7 +68,7 @@ impl fmt::Debug for Case {
 /// Every case.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    ways::cases()
+    [ways::cases(), sinks::cases()].concat()
 }
 
 /// Every case as a check for the runner, carried out by `carry` on a backend. `family` comes before
@@ -120,6 +122,12 @@ trait Scene: Send {
     fn close(self: Box<Self>) -> After;
 }
 
+/// Lets the worker have a whole turn: it looks at its queue, and reports what has completed. (After a
+/// mere yield it may go on with the tasks that are ready.)
+async fn turn() {
+    sleep(Duration::from_micros(1)).await;
+}
+
 /// Polls a future so many times, with a turn of the worker after each, and drops it if it is not
 /// ready by then.
 async fn poll_times<F: Future>(times: usize, future: F) -> Option<F::Output> {
@@ -129,7 +137,7 @@ async fn poll_times<F: Future>(times: usize, future: F) -> Option<F::Output> {
         if let Poll::Ready(output) = polled {
             return Some(output);
         }
-        yield_now().await;
+        turn().await;
     }
     None
 }
@@ -148,7 +156,10 @@ fn in_flight() -> u64 {
 
 /// Waits until the current worker has no more in flight than before: what was closed is closed.
 async fn is_quiet(before: u64) {
-    while in_flight() > before {
-        yield_now().await;
+    // What has just ended may have a task go on with the next.
+    let mut quiet = 0;
+    while quiet < 8 {
+        quiet = if in_flight() > before { 0 } else { quiet + 1 };
+        turn().await;
     }
 }

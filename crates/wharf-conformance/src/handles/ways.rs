@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use wharf::task::yield_now;
 use wharf::time::timeout;
 
 use super::kinds::{Kind, all};
-use super::{BoxFuture, Case, Running, Scene, WORKERS, collect, in_flight, is_quiet, poll_times};
+use super::{
+    BoxFuture, Case, Running, Scene, WORKERS, collect, in_flight, is_quiet, poll_times, turn,
+};
 
 /// How often a wait is given up in a way that is cheap, and in one that is not.
 const ROUNDS: usize = 200;
@@ -146,7 +147,7 @@ async fn select(kind: Kind) {
         scene.bring();
         let others_turn = async {
             for _ in 0..round % 4 {
-                yield_now().await;
+                turn().await;
             }
             None
         };
@@ -178,7 +179,7 @@ async fn forget(kind: Kind) {
         is_early(must_wait, poll_and_forget(scene.wait()).await);
         scene.bring();
         for _ in 0..round % 4 {
-            yield_now().await;
+            turn().await;
         }
         if let Some(waited) = poll_and_forget(scene.wait()).await {
             waited.expect("it is open");
@@ -202,7 +203,7 @@ async fn abort(kind: Kind) {
         }
     });
     for _ in 0..3 {
-        yield_now().await;
+        turn().await;
     }
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
@@ -233,7 +234,7 @@ async fn close_forgotten(kind: Kind) {
     collect(&mut *scene).await;
     let must_wait = scene.must_wait();
     is_early(must_wait, poll_and_forget(scene.wait()).await);
-    yield_now().await;
+    turn().await;
     let after = scene.close();
     is_quiet(before).await;
     after();
@@ -305,7 +306,7 @@ async fn outlive(kind: Kind) {
                 move || async move { while there.wait().await.is_ok() {} },
             );
             for _ in 0..3 {
-                yield_now().await;
+                turn().await;
             }
             (kept, [task, other])
         });

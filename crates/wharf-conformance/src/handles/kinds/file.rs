@@ -1,6 +1,6 @@
 //! Files: a read does not wait for anybody, but it may be dropped at any moment.
 
-use std::io;
+use std::io::{self, SeekFrom};
 
 use wharf::fs::File;
 
@@ -9,13 +9,18 @@ use super::{Bytes, Kind, Read, bytes_at};
 use crate::handles::{After, BoxFuture, Scene};
 use crate::peer::Dir;
 
-/// How long the file is, in bytes: more than any way reads.
-const LEN: u64 = 4 << 20;
+/// Behind this place, in bytes, the file is read from the beginning again. Bytes repeat with it.
+const LAP: u64 = 251 * 4096;
+
+/// How long the file is, in bytes: a lap and the longest read.
+const LEN: u64 = LAP + (512 << 10);
 
 struct FileReading {
     file: File,
     read: Read<File>,
     bytes: Bytes,
+    /// What was read in laps before this one.
+    laps: u64,
     /// Removed when nothing is open any more.
     dir: Dir,
 }
@@ -23,7 +28,13 @@ struct FileReading {
 impl Scene for FileReading {
     fn wait(&mut self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async {
-            let bytes = (self.read)(&mut self.file, self.bytes.got).await?;
+            if self.bytes.got - self.laps > LAP {
+                self.laps += LAP;
+                let place = self.bytes.got - self.laps;
+                self.file.seek(SeekFrom::Start(place)).await?;
+            }
+            let place = self.bytes.got - self.laps;
+            let bytes = (self.read)(&mut self.file, place).await?;
             self.bytes.get(&bytes)
         })
     }
@@ -57,6 +68,7 @@ fn file(read: Read<File>) -> Box<dyn Scene> {
         file: File::from_std(file).expect("a file"),
         read,
         bytes: Bytes::default(),
+        laps: 0,
         dir,
     })
 }
