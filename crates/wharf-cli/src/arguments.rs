@@ -159,7 +159,7 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
 /// Which backend a command runs on.
 #[derive(Args)]
 pub(crate) struct Chosen {
-    /// The backend: auto, io_uring or epoll. With auto, the one that WHARF_BACKEND names, else the
+    /// The backend: auto, io_uring, epoll or iocp. With auto, the one that WHARF_BACKEND names, else the
     /// best that works here.
     #[arg(long, value_name = "BACKEND", default_value = "auto", value_parser = backend)]
     backend: Backend,

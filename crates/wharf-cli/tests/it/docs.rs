@@ -43,12 +43,14 @@ fn agrees(cell: &str, support: Support) -> bool {
 fn contract_lists_each_operation(backend: &str) {
     let kind = backend.parse().expect("a backend of this build");
     let queue = Queue::builder().backend(kind).build().expect("it is here");
-    let rows = table("| operation | io_uring | epoll | remarks |");
-    let column = match backend {
-        "io_uring" => 1,
-        "epoll" => 2,
-        other => panic!("the table has no column for {other}; add one"),
-    };
+    let head = CONTRACT
+        .lines()
+        .find(|line| line.starts_with("| operation | "));
+    let head = head.expect("the table of operations");
+    let rows = table(head);
+    let mut columns = head.trim_matches('|').split('|').map(str::trim);
+    let column = columns.position(|column| column == backend);
+    let column = column.unwrap_or_else(|| panic!("the table has no column for {backend}"));
     let mut listed = BTreeMap::new();
     for row in &rows {
         let before = listed.insert(row[0].trim_matches('`'), row[column]);
