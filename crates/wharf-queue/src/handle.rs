@@ -38,7 +38,8 @@ pub enum SocketOption {
     NoDelay(bool),
     /// A port can be bound while connections of an earlier listener linger (`SO_REUSEADDR`).
     ReuseAddress(bool),
-    /// Several sockets can be bound to one port, and share what arrives (`SO_REUSEPORT`).
+    /// Several sockets can be bound to one port, and share what arrives (`SO_REUSEPORT`;
+    /// `SO_REUSEPORT_LB` on FreeBSD). On macOS one of them gets all of it.
     ReusePort(bool),
     /// A quiet connection is probed, so that a peer that is gone is noticed (`SO_KEEPALIVE`).
     KeepAlive(bool),

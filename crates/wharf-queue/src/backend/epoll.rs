@@ -88,11 +88,15 @@ impl Selector for EpollSelector {
         self.set.add(raw, key)
     }
 
-    fn add_readable(&mut self, raw: RawHandle, key: u64) -> Result<(), RawError> {
+    fn remove(&mut self, raw: RawHandle) {
+        self.set.remove(raw);
+    }
+
+    fn add_child(&mut self, raw: RawHandle, key: u64) -> Result<(), RawError> {
         self.set.add_readable(raw, key)
     }
 
-    fn remove(&mut self, raw: RawHandle) {
+    fn remove_child(&mut self, raw: RawHandle, _key: u64) {
         self.set.remove(raw);
     }
 

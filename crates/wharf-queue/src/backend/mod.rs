@@ -8,7 +8,9 @@
 mod epoll;
 #[cfg(windows)]
 mod iocp;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "macos", target_os = "freebsd", wharf_kqueue))]
+mod kqueue;
+#[cfg(unix)]
 mod readiness;
 #[cfg(target_os = "linux")]
 mod uring;
@@ -35,17 +37,24 @@ pub enum BackendKind {
     IoUring,
     /// Linux, epoll(7), with readiness turned into completions.
     Epoll,
+    /// macOS and FreeBSD, kqueue(2), with readiness turned into completions.
+    Kqueue,
     /// Windows, I/O completion ports.
     Iocp,
 }
 
 impl BackendKind {
     /// Every kind that this build contains, the preferred one first.
-    #[cfg(target_os = "linux")]
-    pub const ALL: &'static [BackendKind] = &[BackendKind::IoUring, BackendKind::Epoll];
-    /// Every kind that this build contains, the preferred one first.
-    #[cfg(windows)]
-    pub const ALL: &'static [BackendKind] = &[BackendKind::Iocp];
+    pub const ALL: &'static [BackendKind] = &[
+        #[cfg(target_os = "linux")]
+        BackendKind::IoUring,
+        #[cfg(target_os = "linux")]
+        BackendKind::Epoll,
+        #[cfg(any(target_os = "macos", target_os = "freebsd", wharf_kqueue))]
+        BackendKind::Kqueue,
+        #[cfg(windows)]
+        BackendKind::Iocp,
+    ];
 
     /// The name that `WHARF_BACKEND` and the builder know it by.
     #[must_use]
@@ -53,6 +62,7 @@ impl BackendKind {
         match self {
             BackendKind::IoUring => "io_uring",
             BackendKind::Epoll => "epoll",
+            BackendKind::Kqueue => "kqueue",
             BackendKind::Iocp => "iocp",
         }
     }
@@ -122,6 +132,8 @@ pub fn probe() -> Vec<BackendReport> {
             BackendKind::IoUring => uring::probe(),
             #[cfg(target_os = "linux")]
             BackendKind::Epoll => epoll::probe(),
+            #[cfg(any(target_os = "macos", target_os = "freebsd", wharf_kqueue))]
+            BackendKind::Kqueue => kqueue::probe(),
             #[cfg(windows)]
             BackendKind::Iocp => iocp::probe(),
             absent => absent.report_absent(),
@@ -211,6 +223,8 @@ pub(crate) enum Imp {
     IoUring(Box<uring::Uring>),
     #[cfg(target_os = "linux")]
     Epoll(Box<epoll::Epoll>),
+    #[cfg(any(target_os = "macos", target_os = "freebsd", wharf_kqueue))]
+    Kqueue(Box<kqueue::KqueueBackend>),
     #[cfg(windows)]
     Iocp(Box<iocp::Iocp>),
 }
@@ -226,6 +240,8 @@ macro_rules! dispatch {
                         Imp::IoUring(backend) => backend.$name($($argument),*),
                         #[cfg(target_os = "linux")]
                         Imp::Epoll(backend) => backend.$name($($argument),*),
+                        #[cfg(any(target_os = "macos", target_os = "freebsd", wharf_kqueue))]
+                        Imp::Kqueue(backend) => backend.$name($($argument),*),
                         #[cfg(windows)]
                         Imp::Iocp(backend) => backend.$name($($argument),*),
                     }
@@ -265,6 +281,10 @@ impl Imp {
             BackendKind::Epoll => {
                 epoll::Epoll::open(config).map(|epoll| Imp::Epoll(Box::new(epoll)))
             }
+            #[cfg(any(target_os = "macos", target_os = "freebsd", wharf_kqueue))]
+            BackendKind::Kqueue => {
+                kqueue::KqueueBackend::open(config).map(|kqueue| Imp::Kqueue(Box::new(kqueue)))
+            }
             #[cfg(windows)]
             BackendKind::Iocp => iocp::Iocp::new(config).map(|iocp| Imp::Iocp(Box::new(iocp))),
             absent => Err(io::Error::new(io::ErrorKind::Unsupported, absent.absence())),
@@ -298,6 +318,8 @@ impl Imp {
             Imp::IoUring(_) => BackendKind::IoUring,
             #[cfg(target_os = "linux")]
             Imp::Epoll(_) => BackendKind::Epoll,
+            #[cfg(any(target_os = "macos", target_os = "freebsd", wharf_kqueue))]
+            Imp::Kqueue(_) => BackendKind::Kqueue,
             #[cfg(windows)]
             Imp::Iocp(_) => BackendKind::Iocp,
         }

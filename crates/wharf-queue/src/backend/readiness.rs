@@ -35,19 +35,20 @@ use crate::notify::Wake;
 use crate::op::{Op, OpKind, Support, Target};
 use crate::slot::{NONE, Slot, Token};
 use crate::stats::count;
-use crate::sys::{self, RawError, RawHandle};
+use crate::sys::{self, RawError, RawHandle, native};
 use crate::time::Moment;
 
 /// An event of a selector: the key that the descriptor was added with, and what changed.
-pub(crate) use crate::sys::selector::Event;
+pub(crate) use crate::sys::Event;
 
 /// What the emulation asks of a system's readiness queue.
 pub(crate) trait Selector {
     /// Adds a handle, edge-triggered in both directions.
     fn add(&mut self, raw: RawHandle, key: u64) -> Result<(), RawError>;
-    /// Adds what is only ever readable: a process.
-    fn add_readable(&mut self, raw: RawHandle, key: u64) -> Result<(), RawError>;
     fn remove(&mut self, raw: RawHandle);
+    /// Adds a process, of which one event tells that it has exited.
+    fn add_child(&mut self, raw: RawHandle, key: u64) -> Result<(), RawError>;
+    fn remove_child(&mut self, raw: RawHandle, key: u64);
     /// Appends what happened. Its own events (wakes, the armed deadline) it keeps to itself.
     fn wait(&mut self, sleep: Sleep, events: &mut Vec<Event>) -> io::Result<()>;
     fn waker(&mut self) -> io::Result<Box<dyn Wake>>;
@@ -186,7 +187,7 @@ impl<S: Selector> Emulation<S> {
                 self.state(fd.index).registered = true;
                 if ledger.handles.kind(fd.index) == HandleKind::Stream {
                     count(&ledger.counters.system_calls);
-                    self.state(fd.index).stream = sys::native::short_receive_empties(fd.raw);
+                    self.state(fd.index).stream = native::short_receive_empties(fd.raw);
                 }
                 true
             }
@@ -274,7 +275,7 @@ impl<S: Selector> Emulation<S> {
                 self.children.len() - 1
             });
         count(&ledger.counters.system_calls);
-        match self.selector.add_readable(pidfd, CHILD | index as u64) {
+        match self.selector.add_child(pidfd, CHILD | index as u64) {
             Ok(()) => self.children[index] = Some((pidfd, ledger.slots.token(slot))),
             Err(error) => ledger.complete(slot, -i64::from(error)),
         }
@@ -282,7 +283,7 @@ impl<S: Selector> Emulation<S> {
 
     fn take_child(&mut self, index: usize) -> Option<Token> {
         let (pidfd, token) = self.children.get_mut(index)?.take()?;
-        self.selector.remove(pidfd);
+        self.selector.remove_child(pidfd, CHILD | index as u64);
         Some(token)
     }
 
@@ -370,7 +371,6 @@ impl<S: Selector> Backend for Emulation<S> {
             | OpKind::Socket
             | OpKind::Shutdown
             | OpKind::Close
-            | OpKind::Splice
             | OpKind::SendFile
             | OpKind::Poll
             | OpKind::Timer
@@ -393,6 +393,7 @@ impl<S: Selector> Backend for Emulation<S> {
             | OpKind::CopyFile
             | OpKind::Resolve
             | OpKind::Blocking => Support::Pool,
+            OpKind::Splice => native::SPLICE,
             OpKind::Raw => Support::Unsupported("a raw ring entry needs the io_uring backend"),
         }
     }

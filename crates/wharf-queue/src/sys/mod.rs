@@ -19,6 +19,8 @@
 //! | `call` | carrying out an operation by the ordinary system call |
 //! | `POLL_*` | the bits of readiness |
 
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+mod bsd;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(unix)]
@@ -26,6 +28,8 @@ mod unix;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+pub(crate) use bsd::*;
 #[cfg(target_os = "linux")]
 pub use linux::*;
 #[cfg(unix)]

@@ -9,7 +9,7 @@
 use std::os::fd::OwnedFd;
 
 use super::{OpenHow, StatBuf};
-use crate::op::{Op, Target};
+use crate::op::{Op, Support, Target};
 use crate::sys::call::retry;
 use crate::sys::signal::without_sigpipe;
 use crate::sys::{MAX_TRANSFER, RawError, RawHandle, RawPath, from_raw, last_error};
@@ -18,6 +18,19 @@ use crate::sys::{MAX_TRANSFER, RawError, RawHandle, RawPath, from_raw, last_erro
 pub(crate) const MESSAGE_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 /// The flag of open(2) for reads and writes past the page cache.
 pub(crate) const DIRECT: i32 = libc::O_DIRECT;
+/// How the emulation does a splice.
+pub(crate) const SPLICE: Support = Support::Emulated;
+/// The time before the first probe of a quiet connection (tcp(7)).
+pub(crate) const KEEP_ALIVE_IDLE: i32 = libc::TCP_KEEPIDLE;
+/// Entering and leaving a group of IPv6 (ipv6(7)).
+pub(crate) const JOIN_V6: i32 = libc::IPV6_ADD_MEMBERSHIP;
+pub(crate) const LEAVE_V6: i32 = libc::IPV6_DROP_MEMBERSHIP;
+/// Sharing of a port, by which what arrives is spread (socket(7)).
+pub(crate) const REUSE_PORT: i32 = libc::SO_REUSEPORT;
+/// What a close does with bytes that are not sent, in seconds.
+pub(crate) const LINGER: i32 = libc::SO_LINGER;
+/// Whether Unix sockets have names that are no paths (unix(7)).
+pub(crate) const HAS_ABSTRACT_NAMES: bool = true;
 /// The flags with which sockets are made.
 const SOCKET_FLAGS: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 
@@ -25,6 +38,15 @@ const SOCKET_FLAGS: i32 = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 pub(crate) fn socket(domain: i32, kind: i32, protocol: i32) -> Result<i64, RawError> {
     // SAFETY: a call with numbers.
     retry(|| unsafe { libc::socket(domain, kind | SOCKET_FLAGS, protocol) }.into())
+}
+
+/// Two sockets that are connected to each other, non-blocking (socketpair(2)).
+pub(crate) fn pair(domain: i32, kind: i32, protocol: i32) -> Result<[RawHandle; 2], RawError> {
+    let mut pair = [-1; 2];
+    let (kind, out) = (kind | SOCKET_FLAGS, pair.as_mut_ptr());
+    // SAFETY: there is room for two descriptors.
+    retry(|| unsafe { libc::socketpair(domain, kind, protocol, out) }.into())?;
+    Ok(pair)
 }
 
 /// The next connection of a listener, non-blocking.

@@ -6,18 +6,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use crate::sys::{RawError, RawHandle, check, from_raw};
-
-/// What epoll_wait(2) reports.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
-    pub(crate) key: u64,
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    /// The peer has closed its side, or there is an error: the next call tells which. Or there are
-    /// urgent bytes.
-    pub(crate) closed: bool,
-}
+use crate::sys::{Event, RawError, RawHandle, check, from_raw};
 
 /// An epoll set.
 pub(crate) struct EpollSet {

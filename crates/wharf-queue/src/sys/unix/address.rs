@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::RawError;
 use crate::handle::HandleKind;
+use crate::sys::native;
 
 /// The address of a socket, of any family.
 ///
@@ -47,7 +48,8 @@ impl UnixAddress {
         (self.name.first() != Some(&0)).then(|| Path::new(OsStr::from_bytes(&self.name)))
     }
 
-    /// An address in the abstract namespace, which needs no file.
+    /// An address in the abstract namespace, which needs no file. Only Linux has it; elsewhere an
+    /// operation with such an address fails with `EINVAL`.
     #[must_use]
     pub fn abstract_name(name: &[u8]) -> UnixAddress {
         UnixAddress {
@@ -106,6 +108,13 @@ impl From<UnixAddress> for Address {
     }
 }
 
+/// An address of the C library's without anything in it. The BSDs' have a field for the length too,
+/// which their kernels set by the length that the call gives.
+fn zeroed<T: Copy>() -> T {
+    // SAFETY: only used for address types, for which all zeros are valid: the family AF_UNSPEC.
+    unsafe { MaybeUninit::zeroed().assume_init() }
+}
+
 /// An address as the kernel reads and writes it.
 #[derive(Clone, Copy)]
 pub(crate) struct RawAddress {
@@ -118,8 +127,7 @@ impl RawAddress {
         size_of::<libc::sockaddr_storage>() as libc::socklen_t;
 
     pub(crate) fn empty() -> RawAddress {
-        // SAFETY: all zeros is a valid `sockaddr_storage`, of the family AF_UNSPEC.
-        let storage = unsafe { MaybeUninit::zeroed().assume_init() };
+        let storage = zeroed();
         RawAddress { storage, len: 0 }
     }
 
@@ -135,35 +143,29 @@ impl RawAddress {
     pub(crate) fn set(&mut self, address: &Address) -> Result<(), RawError> {
         match address {
             Address::Ip(SocketAddr::V4(address)) => {
-                let raw = libc::sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
-                    sin_port: address.port().to_be(),
-                    sin_addr: libc::in_addr {
-                        s_addr: u32::from_ne_bytes(address.ip().octets()),
-                    },
-                    sin_zero: [0; 8],
-                };
+                let mut raw: libc::sockaddr_in = zeroed();
+                raw.sin_family = libc::AF_INET as libc::sa_family_t;
+                raw.sin_port = address.port().to_be();
+                raw.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
                 self.put(raw, size_of::<libc::sockaddr_in>());
             }
             Address::Ip(SocketAddr::V6(address)) => {
-                let raw = libc::sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                    sin6_port: address.port().to_be(),
-                    sin6_flowinfo: address.flowinfo(),
-                    sin6_addr: libc::in6_addr {
-                        s6_addr: address.ip().octets(),
-                    },
-                    sin6_scope_id: address.scope_id(),
-                };
+                let mut raw: libc::sockaddr_in6 = zeroed();
+                raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                raw.sin6_port = address.port().to_be();
+                raw.sin6_flowinfo = address.flowinfo();
+                raw.sin6_addr.s6_addr = address.ip().octets();
+                raw.sin6_scope_id = address.scope_id();
                 self.put(raw, size_of::<libc::sockaddr_in6>());
             }
             Address::Unix(UnixAddress { name }) => {
-                let mut raw = libc::sockaddr_un {
-                    sun_family: libc::AF_UNIX as libc::sa_family_t,
-                    sun_path: [0; 108],
-                };
+                let mut raw: libc::sockaddr_un = zeroed();
+                raw.sun_family = libc::AF_UNIX as libc::sa_family_t;
                 // A path needs room for its terminating zero (unix(7)).
                 let is_path = name.first() != Some(&0);
+                if !is_path && !native::HAS_ABSTRACT_NAMES {
+                    return Err(libc::EINVAL);
+                }
                 if name.len() + usize::from(is_path) > raw.sun_path.len() || name.is_empty() {
                     return Err(libc::EINVAL);
                 }
@@ -195,7 +197,10 @@ impl Address {
             (bytes.len() >= size_of::<T>())
                 .then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
         }
-        let family = read::<libc::sa_family_t>(bytes).map_or(libc::AF_UNSPEC, i32::from);
+        let family = bytes.get(mem::offset_of!(libc::sockaddr, sa_family)..);
+        let family = family
+            .and_then(read::<libc::sa_family_t>)
+            .map_or(libc::AF_UNSPEC, i32::from);
         let address = match family {
             libc::AF_INET => read::<libc::sockaddr_in>(bytes).map(|raw| {
                 let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
@@ -212,7 +217,7 @@ impl Address {
                 let name = match name.first() {
                     None => &[],
                     // An abstract name is as long as it is, zeros included.
-                    Some(0) => name,
+                    Some(0) if native::HAS_ABSTRACT_NAMES => name,
                     Some(_) => name.split(|&byte| byte == 0).next().unwrap_or(name),
                 };
                 let unix = UnixAddress {
@@ -285,9 +290,14 @@ mod tests {
             Address::from(v4),
             Address::from(v6),
             Address::from(Path::new("/a/socket")),
-            Address::from(UnixAddress::abstract_name(b"a\0b")),
         ] {
             assert_eq!(round_trip(&address), address);
+        }
+        let hidden = Address::from(UnixAddress::abstract_name(b"a\0b"));
+        if native::HAS_ABSTRACT_NAMES {
+            assert_eq!(round_trip(&hidden), hidden);
+        } else {
+            assert_eq!(RawAddress::empty().set(&hidden), Err(libc::EINVAL));
         }
     }
 

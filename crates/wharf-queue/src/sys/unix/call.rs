@@ -245,8 +245,10 @@ fn by_name(op: &Op) -> Result<i64, RawError> {
             // SAFETY: the path ends with a zero.
             retry(|| unsafe { libc::unlinkat(at, path, flags) }.into())
         }
-        // SAFETY: the path ends with a zero.
-        Op::CreateDir { path, mode } => retry(|| unsafe { libc::mkdirat(at, path, mode) }.into()),
+        Op::CreateDir { path, mode } => {
+            // SAFETY: the path ends with a zero.
+            retry(|| unsafe { libc::mkdirat(at, path, mode as libc::mode_t) }.into())
+        }
         Op::HardLink { from, to } => {
             // SAFETY: the paths end with zeros.
             retry(|| unsafe { libc::linkat(at, from, at, to, 0) }.into())

@@ -131,12 +131,7 @@ fn socket(kind: SocketKind) -> io::Result<RawHandle> {
 }
 
 fn pair(kind: SocketKind) -> io::Result<[RawHandle; 2]> {
-    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    let mut pair = [-1; 2];
-    let out = pair.as_mut_ptr();
-    // SAFETY: `out` is valid for writing two descriptors (socketpair(2)).
-    checked(unsafe { libc::socketpair(kind.domain, kind.kind | flags, kind.protocol, out) })?;
-    Ok(pair)
+    native::pair(kind.domain, kind.kind, kind.protocol).map_err(error_from_raw)
 }
 
 fn bind(raw: RawHandle, address: &Address) -> io::Result<Reply> {
@@ -164,9 +159,9 @@ fn set_socket_option(raw: RawHandle, option: SocketOption) -> io::Result<Reply> 
     let (level, name, value) = match option {
         SocketOption::NoDelay(yes) => (TCP, libc::TCP_NODELAY, yes.into()),
         SocketOption::ReuseAddress(yes) => (SOCKET, libc::SO_REUSEADDR, yes.into()),
-        SocketOption::ReusePort(yes) => (SOCKET, libc::SO_REUSEPORT, yes.into()),
+        SocketOption::ReusePort(yes) => (SOCKET, native::REUSE_PORT, yes.into()),
         SocketOption::KeepAlive(yes) => (SOCKET, libc::SO_KEEPALIVE, yes.into()),
-        SocketOption::KeepAliveIdle(time) => (TCP, libc::TCP_KEEPIDLE, whole_seconds(time)),
+        SocketOption::KeepAliveIdle(time) => (TCP, native::KEEP_ALIVE_IDLE, whole_seconds(time)),
         SocketOption::KeepAliveInterval(time) => (TCP, libc::TCP_KEEPINTVL, whole_seconds(time)),
         SocketOption::KeepAliveProbes(count) => (TCP, libc::TCP_KEEPCNT, number(count)),
         SocketOption::Broadcast(yes) => (SOCKET, libc::SO_BROADCAST, yes.into()),
@@ -185,14 +180,14 @@ fn set_socket_option(raw: RawHandle, option: SocketOption) -> io::Result<Reply> 
         }
         SocketOption::JoinV4(group) => return join_v4(raw, libc::IP_ADD_MEMBERSHIP, group),
         SocketOption::LeaveV4(group) => return join_v4(raw, libc::IP_DROP_MEMBERSHIP, group),
-        SocketOption::JoinV6(group) => return join_v6(raw, libc::IPV6_ADD_MEMBERSHIP, group),
-        SocketOption::LeaveV6(group) => return join_v6(raw, libc::IPV6_DROP_MEMBERSHIP, group),
+        SocketOption::JoinV6(group) => return join_v6(raw, native::JOIN_V6, group),
+        SocketOption::LeaveV6(group) => return join_v6(raw, native::LEAVE_V6, group),
         SocketOption::Linger(duration) => {
             let linger = libc::linger {
                 l_onoff: duration.is_some().into(),
                 l_linger: duration.map_or(0, whole_seconds),
             };
-            return set_option(raw, SOCKET, libc::SO_LINGER, &linger);
+            return set_option(raw, SOCKET, native::LINGER, &linger);
         }
     };
     set_option(raw, level, name, &value)

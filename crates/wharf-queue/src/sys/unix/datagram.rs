@@ -61,7 +61,9 @@ mod tests {
         raw.set(&address).expect("valid");
         let mut record = vec![0; HEADER_LEN + 10];
         let mut name = vec![0; raw.len as usize];
-        name[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+        let family = (libc::AF_INET as libc::sa_family_t).to_ne_bytes();
+        let at = std::mem::offset_of!(libc::sockaddr, sa_family);
+        name[at..at + family.len()].copy_from_slice(&family);
         name[2..4].copy_from_slice(&9u16.to_be_bytes());
         name[4..8].copy_from_slice(&[127, 0, 0, 1]);
         let len = write_header(&mut record, &name, 7, true);

@@ -7,6 +7,8 @@
 // UNSAFETY: system calls, and raw descriptors that become owned ones.
 
 mod address;
+#[cfg(any(test, target_os = "macos"))]
+pub(crate) mod beneath;
 pub(crate) mod call;
 pub(crate) mod control;
 pub(crate) mod datagram;
@@ -124,3 +126,14 @@ pub fn is_out_of_resources(error: &io::Error) -> bool {
 
 /// What it means when no thread can be started and the system says no more (pthread_create(3)).
 pub(crate) const OUT_OF_THREADS: RawError = libc::EAGAIN;
+
+/// What a selector reports of a descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) key: u64,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer has closed its side, or there is an error: the next call tells which. Or there are
+    /// urgent bytes.
+    pub(crate) closed: bool,
+}
