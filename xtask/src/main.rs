@@ -1,13 +1,14 @@
 //! `cargo xtask`: the automation of the workspace, the same on a developer's machine and in CI.
 //!
 //! This file owns the command line and nothing else. What the commands do is in `tidy` (text checks),
-//! `conformance` (the suite forced on each backend), `wine` (the Windows build under Wine) and `ci`
-//! (every step in order, with a summary).
+//! `conformance` (the suite forced on each backend), `wine` (the Windows build under Wine),
+//! `cross` (compiling for other systems) and `ci` (every step in order, with a summary).
 //! The crate depends on the standard library alone, so that the checks build in seconds and can run
 //! before anything else compiles.
 
 mod ci;
 mod conformance;
+mod cross;
 mod json;
 mod process;
 mod scan;
@@ -33,6 +34,7 @@ Commands:
   wine [PART..] [-- ARGS]
                         The Windows build under Wine: conformance, queue, runtime, http, command; ARGS go to
                         the test programs
+  cross [TARGET..]      Lints for macOS, FreeBSD, aarch64 Linux and Windows, with warnings denied
   ci [OPTIONS]          Everything that must hold before a change lands
 
 Options of ci:
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         "test" => Ok(test(&workspace, rest)),
         "conformance" => Ok(conformance::command(&workspace, rest)),
         "wine" => wine::command(&workspace, rest),
+        "cross" => cross::command(&workspace, rest),
         "ci" => ci::command(&workspace, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -17,8 +17,8 @@ use crate::process;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 
-pub(crate) use environment::missing;
 use environment::{Environment, TARGET};
+pub(crate) use environment::{has_target, missing};
 
 /// What a part came to: its tests, and what went wrong if something did.
 type Outcome = (Tally, Result<(), String>);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Verdict;
 use crate::conformance;
+use crate::cross;
 use crate::process;
 use crate::tally::Tally;
 use crate::tidy;
@@ -118,6 +119,12 @@ pub(super) fn all() -> Vec<Step> {
             "the published crates compile on the oldest supported toolchain",
             5,
             msrv,
+        ),
+        step(
+            "cross",
+            "the code compiles for macOS, FreeBSD, aarch64 and Windows, with warnings denied",
+            8,
+            cross,
         ),
         step(
             "miri",
@@ -275,6 +282,20 @@ fn miri(workspace: &Workspace, limit: Duration, tally: &mut Tally) -> Verdict {
     let run = process::run(command, limit);
     tally.add(&run.tally);
     verdict(run.verdict().and_then(|()| every_module_ran(&run.tally)))
+}
+
+/// A target that is not installed is named among what was not run.
+fn cross(workspace: &Workspace, limit: Duration, tally: &mut Tally) -> Verdict {
+    let report = cross::run(workspace, &[], limit);
+    if report.good.is_empty() && report.bad.is_empty() {
+        return Verdict::NotRun(report.missing.join("; "));
+    }
+    tally.not_run.extend(report.missing);
+    if report.bad.is_empty() {
+        Verdict::Pass
+    } else {
+        Verdict::Fail(report.bad.join("; "))
+    }
 }
 
 /// A module that was renamed would otherwise drop out of Miri without a word.

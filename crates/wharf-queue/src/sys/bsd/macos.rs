@@ -92,8 +92,10 @@ pub(crate) fn prepare_socket(fd: RawHandle) -> Result<(), RawError> {
 /// where all others say `EPIPE`.
 pub(super) fn broken(result: i64) -> i64 {
     if result == -1 {
+        // SAFETY: a call without arguments.
+        let error = unsafe { libc::__error() };
         // SAFETY: the C library's error of this thread, which we may read and write.
-        let error = unsafe { &mut *libc::__error() };
+        let error = unsafe { &mut *error };
         if *error == libc::EPROTOTYPE {
             *error = libc::EPIPE;
         }

@@ -33,6 +33,7 @@ impl Default for StatBuf {
 }
 
 impl StatBuf {
+    #[allow(clippy::unnecessary_cast, reason = "the two systems' types differ")]
     pub(crate) fn metadata(&self) -> Metadata {
         let stat = &self.0;
         let file_type = match stat.st_mode & libc::S_IFMT {
