@@ -88,6 +88,7 @@
 //! | `write`, `write_vectored`, `send` | nothing of it is sent |
 //! | `write_all` | what was taken is sent, the rest is not |
 //! | `write_owned` | not begun: nothing is sent; begun: all of it is sent, in order, then the buffer is dropped; an error is told to the next write, flush or shutdown |
+//! | `send_file` | a part is sent, in order, the rest is not; `send_file_until` says how much |
 //! | `flush` | nothing |
 //! | `shutdown` | it is done in the background |
 //! | `accept` | nothing: the connection is the next accept's |

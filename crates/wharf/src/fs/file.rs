@@ -58,6 +58,11 @@ impl File {
         }
     }
 
+    /// Its handle, and what is on its way to it.
+    pub(crate) fn conduit(&self) -> &Conduit {
+        &self.conduit
+    }
+
     /// Opens a file for reading.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::Waker;
 
-use wharf_queue::{BufPool, Completion, Moment, op};
+use wharf_queue::{BufPool, Completion, Moment, Token, op};
 
 use super::datagram::Datagrams;
 use super::listener::Listener;
@@ -30,6 +30,7 @@ pub(crate) enum Tag {
     DatagramReceive = 5,
     DatagramSend = 6,
     DatagramSendTo = 7,
+    StreamSendFile = 8,
 }
 
 impl Tag {
@@ -70,6 +71,8 @@ pub(crate) struct Sources {
     pub(super) hoarded: Cell<usize>,
     /// Lent buffers that were sent and are waited for.
     returned: RefCell<Vec<Returned>>,
+    /// Parts of files that are being sent, by their streams: there are few at a time.
+    file_sends: RefCell<Vec<(Key, Token<op::SendFile>)>>,
     /// Outgoing buffers that are not in use.
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -89,6 +92,7 @@ impl Default for Sources {
             pool: RefCell::default(),
             hoarded: Cell::new(0),
             returned: RefCell::default(),
+            file_sends: RefCell::default(),
             spare: RefCell::default(),
         }
     }
@@ -154,6 +158,17 @@ impl Sources {
         let mut all = self.returned.borrow_mut();
         let position = all.iter().position(|one| one.is_of(stream, ticket))?;
         Some(all.swap_remove(position))
+    }
+
+    pub(super) fn file_send_began(&self, stream: Key, token: Token<op::SendFile>) {
+        self.file_sends.borrow_mut().push((stream, token));
+    }
+
+    /// The part of a file that a stream has in flight, or had until now.
+    pub(super) fn take_file_send(&self, stream: Key) -> Option<Token<op::SendFile>> {
+        let mut all = self.file_sends.borrow_mut();
+        let position = all.iter().position(|(key, _)| *key == stream)?;
+        Some(all.swap_remove(position).1)
     }
 
     /// What was sent is not needed any more.
@@ -249,6 +264,15 @@ impl Worker {
                 };
                 if let Ok((outcome, buf)) = completion.take_as::<op::Send<OutBuf>>() {
                     stream.sent(self, outcome, buf);
+                }
+            }
+            tag if tag == Tag::StreamSendFile as u8 => {
+                let ended = self.sources.take_file_send(key);
+                let (Some(stream), Some(_)) = (self.sources.stream(key), ended) else {
+                    return;
+                };
+                if let Ok(outcome) = completion.take_as::<op::SendFile>() {
+                    stream.file_sent(self, outcome);
                 }
             }
             tag if tag == Tag::StreamShutdown as u8 => {

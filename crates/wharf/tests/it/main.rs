@@ -8,6 +8,7 @@ mod io;
 mod net;
 mod process;
 mod runtime;
+mod send_file;
 mod signal;
 mod sockets;
 mod task;

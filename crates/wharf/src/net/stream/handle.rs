@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use wharf_queue::{Handle, IoBuf, IoBufMut};
 
 use super::foreign::{Amount, Foreign, Request, Step};
+use super::send::Item;
 use super::{Failure, Stream};
 use crate::buf::{OutBuf, PoolBuf};
 use crate::engine;
@@ -22,8 +23,8 @@ use crate::slab::Key;
 use crate::task;
 
 pub(crate) struct StreamRef {
-    home: Arc<Home>,
-    key: Key,
+    pub(super) home: Arc<Home>,
+    pub(super) key: Key,
     foreign: OnceLock<Arc<Foreign>>,
 }
 
@@ -42,7 +43,7 @@ impl StreamRef {
     /// # Errors
     /// `NotConnected` if this is its thread and its runtime has ended.
     #[inline]
-    fn local(&self) -> io::Result<Option<(Rc<Worker>, Rc<Stream>)>> {
+    pub(super) fn local(&self) -> io::Result<Option<(Rc<Worker>, Rc<Stream>)>> {
         let Some(worker) = worker::here(self.home.id) else {
             return Ok(None);
         };
@@ -256,7 +257,12 @@ impl StreamRef {
         }
         let mut out = Some(OutBuf::lend(buf));
         let lent = poll_fn(|cx| match self.local() {
-            Ok(Some((worker, stream))) => stream.poll_lend(&worker, cx, &mut out, true),
+            Ok(Some((worker, stream))) => {
+                let mut item = out.take().map(Item::Bytes);
+                let lent = stream.poll_lend(&worker, cx, &mut item, true);
+                out = item.and_then(Item::into_buf);
+                lent
+            }
             Ok(None) => Poll::Ready(Err(moved())),
             Err(error) => Poll::Ready(Err(error)),
         });
@@ -273,7 +279,7 @@ impl StreamRef {
                 });
                 let (result, out) = returned.await;
                 std::mem::forget(awaited);
-                (result, Some(out))
+                (result, out)
             }
         };
         let buf = out.and_then(OutBuf::give_back);
@@ -407,7 +413,7 @@ impl Drop for Awaited<'_> {
 }
 
 /// The error of what can be done on the home worker only.
-fn moved() -> io::Error {
+pub(super) fn moved() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
         "this can be done only on the worker that the stream lives on",

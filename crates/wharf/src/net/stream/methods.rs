@@ -227,6 +227,68 @@ macro_rules! impl_write {
                 std::future::poll_fn(|cx| $stream.poll_send(cx, &mut piece)).await
             }
 
+            /// Sends `len` bytes of `file` from `offset` on, behind everything that was written, and
+            /// returns how many were handed to the system: fewer if the file ends before, or has
+            /// become shorter meanwhile. The file's cursor does not move.
+            ///
+            /// Where the system can do it (`sendfile`, `TransmitFile`) and the file lives on the
+            /// stream's worker, the bytes do not pass through the process; elsewhere they are read and
+            /// written. Parts that are not in the page cache are read while the worker waits.
+            /// What is changed in the file while sent bytes are on their way may reach the peer changed:
+            /// the system may send its pages, and not copies of them.
+            ///
+            /// Dropping the future stops it: a part is sent, in order, the rest is not. To know how
+            /// much it was, use [`send_file_until`](Self::send_file_until).
+            ///
+            /// ```
+            /// # let path = std::env::temp_dir().join(format!("wharf-doc-send-{}", std::process::id()));
+            /// # wharf::Runtime::new().unwrap().block_on(async {
+            /// # wharf::fs::write(&path, "0123456789").await?;
+            /// # let listener = wharf::net::TcpListener::bind("127.0.0.1:0").await?;
+            /// # let mut stream = wharf::net::TcpStream::connect(listener.local_addr()).await?;
+            /// # let (mut peer, _) = listener.accept().await?;
+            /// let file = wharf::fs::File::open(&path).await?;
+            /// let rest = file.metadata().await?.len() - 4;
+            /// assert_eq!(stream.send_file(&file, 4, rest).await?, 6);
+            /// # wharf::fs::remove_file(&path).await?;
+            /// let mut buf = [0; 6];
+            /// peer.read_exact(&mut buf).await?;
+            /// assert_eq!(&buf, b"456789");
+            /// # std::io::Result::Ok(()) }).unwrap();
+            /// ```
+            ///
+            /// # Errors
+            /// As [`write`](Self::write), and those of reading the file; a part may have been sent
+            /// then. `InvalidInput` for an offset above the system's limit; `NotSeekable` for what is
+            /// no file.
+            pub async fn send_file(
+                &mut self,
+                file: &$crate::fs::File,
+                offset: u64,
+                len: u64,
+            ) -> std::io::Result<u64> {
+                let $this = &*self;
+                $stream
+                    .send_file(file, offset, len, std::future::pending())
+                    .await
+            }
+
+            /// As [`send_file`](Self::send_file), until `stop` is ready: then it returns the number of
+            /// bytes that were sent, which is what the peer gets.
+            ///
+            /// # Errors
+            /// As [`send_file`](Self::send_file).
+            pub async fn send_file_until(
+                &mut self,
+                file: &$crate::fs::File,
+                offset: u64,
+                len: u64,
+                stop: impl Future<Output = ()>,
+            ) -> std::io::Result<u64> {
+                let $this = &*self;
+                $stream.send_file(file, offset, len, stop).await
+            }
+
             /// Waits until everything that was written has been handed to the system. Dropping the
             /// future changes nothing.
             ///

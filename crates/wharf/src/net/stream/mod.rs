@@ -15,6 +15,7 @@ mod handle;
 pub(crate) mod methods;
 mod receive;
 mod send;
+mod send_file;
 
 use std::cell::{Cell, RefCell};
 use std::io;

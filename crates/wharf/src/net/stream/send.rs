@@ -4,6 +4,7 @@
 //!   write(&buf) ---copy---> gathering --+
 //!   write_owned(buf) ------> queue -----+--> in flight (one, until every byte is out)
 //!   send(piece) -----------> queue -----+
+//!   send_file(..) ---------> queue -----+    see `send_file`
 //! ```
 //!
 //! What is gathered comes behind what is queued; a buffer that is queued while something is being
@@ -22,6 +23,7 @@ use std::task::{Context, Poll, Waker};
 
 use wharf_queue::{Outcome, Prepare, SubmitError, op};
 
+use super::send_file::FilePart;
 use super::{Foreign, Stream};
 use crate::buf::{OutBuf, PoolBuf};
 use crate::net::Failure;
@@ -36,8 +38,31 @@ pub(super) const ROOM: usize = 64 * 1024;
 /// The number of an owned write, to know its buffer by; 0 is none.
 pub(crate) type Ticket = u32;
 
+/// What can be sent.
+pub(super) enum Item {
+    Bytes(OutBuf),
+    File(FilePart),
+}
+
+impl Item {
+    /// How much of the room it takes while it waits.
+    fn weight(&self) -> usize {
+        match self {
+            Item::Bytes(buf) => buf.len(),
+            Item::File(_) => ROOM,
+        }
+    }
+
+    pub(super) fn into_buf(self) -> Option<OutBuf> {
+        match self {
+            Item::Bytes(buf) => Some(buf),
+            Item::File(_) => None,
+        }
+    }
+}
+
 struct Queued {
-    buf: OutBuf,
+    item: Item,
     ticket: Ticket,
 }
 
@@ -57,10 +82,20 @@ pub(in crate::net) struct Returned {
     stream: Key,
     ticket: Ticket,
     result: Result<usize, Failure>,
-    buf: OutBuf,
+    /// What was lent; nothing for a part of a file.
+    buf: Option<OutBuf>,
 }
 
 impl Returned {
+    pub(super) fn of_file(stream: Key, ticket: Ticket, result: Result<usize, Failure>) -> Returned {
+        Returned {
+            stream,
+            ticket,
+            result,
+            buf: None,
+        }
+    }
+
     pub(in crate::net) fn is_of(&self, stream: Key, ticket: Ticket) -> bool {
         self.stream == stream && self.ticket == ticket
     }
@@ -69,19 +104,19 @@ impl Returned {
 #[derive(Default)]
 pub(super) struct SendSide {
     /// Something is in flight; its ticket.
-    in_flight: Option<Ticket>,
+    pub(super) in_flight: Option<Ticket>,
     queue: VecDeque<Queued>,
     /// Bytes in the queue.
     queued_len: usize,
     gathering: Vec<u8>,
     /// It is on the worker's list of those that have something to hand over.
     is_dirty: bool,
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     closing: Closing,
     waker: Option<Waker>,
     last_ticket: Ticket,
     /// The owned write that is awaited.
-    awaited: Ticket,
+    pub(super) awaited: Ticket,
 }
 
 impl SendSide {
@@ -114,29 +149,37 @@ impl SendSide {
     }
 
     /// Puts a buffer behind everything that was written before.
-    fn enqueue(&mut self, buf: OutBuf, ticket: Ticket) {
+    fn enqueue(&mut self, item: Item, ticket: Ticket) {
         if !self.gathering.is_empty() {
             let gathered = std::mem::take(&mut self.gathering);
             self.queued_len += gathered.len();
             self.queue.push_back(Queued {
-                buf: OutBuf::Gathered(gathered),
+                item: Item::Bytes(OutBuf::Gathered(gathered)),
                 ticket: 0,
             });
         }
-        self.queued_len += buf.len();
-        self.queue.push_back(Queued { buf, ticket });
+        self.queued_len += item.weight();
+        self.queue.push_back(Queued { item, ticket });
+    }
+
+    /// Takes what has this ticket out of the queue, if it still waits there.
+    pub(super) fn take_queued(&mut self, ticket: Ticket) -> Option<Item> {
+        let position = self.queue.iter().position(|one| one.ticket == ticket)?;
+        let queued = self.queue.remove(position)?;
+        self.queued_len -= queued.item.weight();
+        Some(queued.item)
     }
 
     fn next(&mut self) -> Option<Queued> {
         if let Some(queued) = self.queue.pop_front() {
-            self.queued_len -= queued.buf.len();
+            self.queued_len -= queued.item.weight();
             return Some(queued);
         }
         if self.gathering.is_empty() {
             return None;
         }
         Some(Queued {
-            buf: OutBuf::Gathered(std::mem::take(&mut self.gathering)),
+            item: Item::Bytes(OutBuf::Gathered(std::mem::take(&mut self.gathering))),
             ticket: 0,
         })
     }
@@ -179,13 +222,13 @@ impl Stream {
         Poll::Ready(Ok(taken))
     }
 
-    /// Waits until there is room for an owned buffer, and takes it. From then on it is sent whole and
-    /// in order, whatever becomes of the caller.
+    /// Waits until there is room for an owned buffer or a part of a file, and takes it. From then on
+    /// a buffer is sent whole and in order, whatever becomes of the caller.
     pub(super) fn poll_lend(
         &self,
         worker: &Rc<Worker>,
         cx: &mut Context<'_>,
-        buf: &mut Option<OutBuf>,
+        item: &mut Option<Item>,
         is_awaited: bool,
     ) -> Poll<io::Result<Ticket>> {
         if coop::proceed(cx).is_pending() {
@@ -200,7 +243,7 @@ impl Stream {
             send.register(cx);
             return Poll::Pending;
         }
-        let Some(buf) = buf.take() else {
+        let Some(item) = item.take() else {
             return Poll::Ready(Ok(0));
         };
         let mut ticket = 0;
@@ -211,9 +254,9 @@ impl Stream {
         }
         if send.is_idle() {
             // Nothing is before it, so it needs no place in the queue.
-            self.submit_send(worker, send, Queued { buf, ticket });
+            self.submit_send(worker, send, Queued { item, ticket });
         } else {
-            send.enqueue(buf, ticket);
+            send.enqueue(item, ticket);
             drop(send);
             self.pump(worker);
         }
@@ -229,9 +272,9 @@ impl Stream {
     ) -> Poll<io::Result<()>> {
         let mut out = piece
             .take()
-            .map(|piece| OutBuf::Pool(worker.sources.send_out(piece)));
+            .map(|piece| Item::Bytes(OutBuf::Pool(worker.sources.send_out(piece))));
         let polled = self.poll_lend(worker, cx, &mut out, false);
-        if let Some(OutBuf::Pool(not_taken)) = out {
+        if let Some(Item::Bytes(OutBuf::Pool(not_taken))) = out {
             *piece = Some(not_taken);
         }
         polled.map(|sent| sent.map(|_| ()))
@@ -271,7 +314,7 @@ impl Stream {
         worker: &Rc<Worker>,
         cx: &mut Context<'_>,
         ticket: Ticket,
-    ) -> Poll<(io::Result<usize>, OutBuf)> {
+    ) -> Poll<(io::Result<usize>, Option<OutBuf>)> {
         let Some(returned) = worker.sources.take_returned(self.key(), ticket) else {
             self.send.borrow_mut().register(cx);
             return Poll::Pending;
@@ -347,7 +390,7 @@ impl Stream {
     }
 
     /// Sends what comes next, unless something is in flight.
-    fn pump(&self, worker: &Rc<Worker>) {
+    pub(super) fn pump(&self, worker: &Rc<Worker>) {
         let mut send = self.send.borrow_mut();
         if send.in_flight.is_some() || send.failure.is_some() {
             return;
@@ -365,23 +408,47 @@ impl Stream {
         &self,
         worker: &Rc<Worker>,
         mut send: RefMut<'_, SendSide>,
-        Queued { buf, ticket }: Queued,
+        Queued { item, ticket }: Queued,
     ) {
-        let user_data = Tag::StreamSend.user_data(self.key());
-        let operation = op::Send::new(&self.socket, buf).all().user_data(user_data);
-        match worker.queue.submit(operation) {
-            Ok(_) => send.in_flight = Some(ticket),
-            Err(SubmitError::Full(op)) => {
-                let buf = op.into_buf();
-                send.queued_len += buf.len();
-                send.queue.push_front(Queued { buf, ticket });
+        let submitted = match item {
+            Item::Bytes(buf) => {
+                let user_data = Tag::StreamSend.user_data(self.key());
+                let operation = op::Send::new(&self.socket, buf).all().user_data(user_data);
+                let submitted = worker.queue.submit(operation);
+                submitted
+                    .map(drop)
+                    .map_err(|refused| refused.map(|op| Item::Bytes(op.into_buf())))
+            }
+            Item::File(part) => self
+                .submit_file(worker, part)
+                .map_err(|refused| refused.map(Item::File)),
+        };
+        match submitted {
+            Ok(()) => send.in_flight = Some(ticket),
+            Err(SubmitError::Full(item)) => {
+                send.queued_len += item.weight();
+                send.queue.push_front(Queued { item, ticket });
                 drop(send);
                 self.make_dirty(worker);
             }
             Err(refused) => {
-                let error: io::Error = refused.into();
-                drop(send);
-                self.fail_send(worker, Failure::of(&error));
+                let mut refused_item = None;
+                let error: io::Error = refused.map(|item| refused_item = Some(item)).into();
+                let failure = Failure::of(&error);
+                match refused_item {
+                    Some(item @ Item::Bytes(_)) => {
+                        // Whoever lent it gets it back with all that waits.
+                        send.queued_len += item.weight();
+                        send.queue.push_front(Queued { item, ticket });
+                        drop(send);
+                        self.fail_send(worker, failure);
+                    }
+                    // It is about the file: the stream goes on.
+                    _ => {
+                        drop(send);
+                        self.file_ended(worker, ticket, Err(failure));
+                    }
+                }
             }
         }
     }
@@ -416,7 +483,7 @@ impl Stream {
                 stream: self.key(),
                 ticket,
                 result,
-                buf,
+                buf: Some(buf),
             });
         } else {
             worker.sources.recycle(buf);
@@ -424,6 +491,11 @@ impl Stream {
         if let Some(failure) = failure {
             return self.fail_send(worker, failure);
         }
+        self.go_on_sending(worker);
+    }
+
+    /// Nothing is in flight any more.
+    pub(super) fn go_on_sending(&self, worker: &Rc<Worker>) {
         self.take_foreign_output(worker, false);
         self.pump(worker);
         self.wake_writer();
@@ -454,21 +526,21 @@ impl Stream {
         let mut send = self.send.borrow_mut();
         let failure = *send.failure.get_or_insert(failure);
         let mut dropped = Vec::new();
-        while let Some(Queued { buf, ticket }) = send.next() {
+        while let Some(Queued { item, ticket }) = send.next() {
             if ticket != 0 && ticket == send.awaited {
                 worker.sources.put_returned(Returned {
                     stream: self.key(),
                     ticket,
                     result: Err(failure),
-                    buf,
+                    buf: item.into_buf(),
                 });
             } else {
-                dropped.push(buf);
+                dropped.push(item);
             }
         }
         drop(send);
         // Lent buffers are users' types, whose drop may come back to this stream.
-        for buf in dropped {
+        for buf in dropped.into_iter().filter_map(Item::into_buf) {
             worker.sources.recycle(buf);
         }
         if let Some(foreign) = self.foreign.borrow().as_ref() {
