@@ -94,6 +94,17 @@ impl Queue {
         self.attach(sys::duplicate(resource)?)
     }
 
+    /// A second handle of the system's for what `handle` is for, to be used elsewhere.
+    ///
+    /// # Errors
+    /// That of the system; `NotConnected` if the handle is closed.
+    pub fn duplicate(&self, handle: &Handle) -> io::Result<sys::OwnedHandle> {
+        if !handle.is_open() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        sys::duplicate(&sys::borrow_raw(handle, handle.raw()))
+    }
+
     /// Makes a socket at once.
     ///
     /// # Errors

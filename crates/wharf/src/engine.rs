@@ -434,7 +434,10 @@ pub(crate) async fn close_at(
 ) -> io::Result<()> {
     let begin = move |worker: &Rc<Worker>| {
         let handle = take(worker).ok_or_else(gone)?;
-        submit_to(worker, wharf_queue::op::Close::new(handle)).map_err(io::Error::from)
+        submit_to(worker, wharf_queue::op::Close::new(handle.clone())).map_err(|refused| {
+            worker.queue.cancel_all(&handle);
+            io::Error::from(refused)
+        })
     };
     if worker::here(home.id).is_none() {
         let closed = home.call(move || async move {
@@ -453,8 +456,11 @@ pub(crate) async fn close_at(
 /// Closes a handle in the background: cancels what is in flight on it, waits for that, and gives
 /// the descriptor back.
 pub(crate) fn close_in_background(worker: &Worker, handle: Handle) {
-    // It is refused only if a close is under way already.
-    if let Ok(token) = worker.queue.submit(wharf_queue::op::Close::new(handle)) {
-        worker.queue.discard(token);
+    let close = wharf_queue::op::Close::new(handle.clone());
+    match worker.queue.submit(close) {
+        Ok(token) => worker.queue.discard(token),
+        // There is no place for it, or a close is under way already. The last reference closes it as
+        // well, and that is with what is in flight.
+        Err(_) => drop(worker.queue.cancel_all(&handle)),
     }
 }

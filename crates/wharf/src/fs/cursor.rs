@@ -43,6 +43,10 @@ impl Cursor {
         }
     }
 
+    pub(super) fn appends(&self) -> bool {
+        self.appends
+    }
+
     pub(super) fn position(&self) -> u64 {
         self.position
     }

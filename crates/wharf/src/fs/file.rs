@@ -12,7 +12,7 @@ use std::time::Duration;
 use wharf_queue::{Handle, Operation, Outcome, OwnedHandle, Prepare, op};
 
 use super::cursor::Cursor;
-use super::{Metadata, OpenOptions};
+use super::{Metadata, OpenOptions, Permissions, blocking};
 use crate::io::conduit::Conduit;
 use crate::runtime::home::gone;
 use crate::runtime::worker;
@@ -153,6 +153,44 @@ impl File {
         let close = |handle: &Handle| op::Close::new(handle.clone());
         let closed = self.conduit.handle().start(close)?;
         closed.await?.into_result()
+    }
+
+    /// Opens the same file once more: another handle, with a cursor of its own that begins where this
+    /// one is, on the same worker. What was written before is on its way in order.
+    ///
+    /// # Errors
+    /// Those of earlier writes, and that of the system; `NotConnected` if the runtime has ended.
+    pub async fn try_clone(&mut self) -> io::Result<File> {
+        self.conduit.flush().await?;
+        let position = self.stream_position_or_start().await?;
+        let attached = self.conduit.handle().with(|handle| {
+            let worker = worker::expect_current();
+            let owned = worker.queue.duplicate(handle)?;
+            Ok::<_, io::Error>(Conduit::new(worker.queue.attach(owned)?))
+        });
+        let mut file = File::new(attached.await??, self.cursor.appends());
+        file.cursor.set_position(position);
+        Ok(file)
+    }
+
+    async fn stream_position_or_start(&mut self) -> io::Result<u64> {
+        match self.conduit.is_file() {
+            true => self.stream_position().await,
+            false => Ok(0),
+        }
+    }
+
+    /// Sets the permissions of the file. Runs on the pool.
+    ///
+    /// # Errors
+    /// That of the system; `NotConnected` if the runtime has ended.
+    pub async fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        let duplicated = self.conduit.handle().with(|handle| {
+            let worker = worker::expect_current();
+            worker.queue.duplicate(handle)
+        });
+        let file = std::fs::File::from(duplicated.await??);
+        blocking(move || file.set_permissions(permissions)).await
     }
 
     /// Does something to the whole file, behind everything that was written to it.

@@ -320,6 +320,14 @@ impl Worker {
 
     /// Hands over what streams have gathered since the last turn, and sees to what is due.
     pub(crate) fn flush_sources(self: &Rc<Worker>) {
+        self.sources.free_buffers();
+        if !self.sources.lingering.borrow().is_empty() {
+            self.end_lingering();
+        }
+        // As long as there is no place, nothing comes of trying again: a completion makes one.
+        if self.queue.in_flight() >= self.options.max_in_flight() {
+            return;
+        }
         if !self.sources.dirty.borrow().is_empty() {
             let mut dirty = std::mem::take(&mut *self.sources.dirty.borrow_mut());
             for key in dirty.drain(..) {
@@ -340,10 +348,6 @@ impl Worker {
         }
         let next_turn = std::mem::take(&mut *self.sources.next_turn.borrow_mut());
         next_turn.into_iter().for_each(Waker::wake);
-        self.sources.free_buffers();
-        if !self.sources.lingering.borrow().is_empty() {
-            self.end_lingering();
-        }
     }
 
     /// A stream was dropped that still has something to send.

@@ -53,6 +53,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    pub(crate) fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
     pub(crate) fn queue(&self) -> io::Result<Queue> {
         let mut builder = Queue::builder()
             .ring_entries(self.ring_entries)
@@ -129,6 +133,10 @@ impl Builder {
     }
 
     /// How many operations each worker may have in flight. 1,048,576 if not set.
+    ///
+    /// At the limit, sockets wait for a place; everything else is refused, with an error. A socket that
+    /// waits for something to be received or accepted has one operation in flight, and one that sends
+    /// another: a limit below that lets quiet connections keep busy ones waiting.
     pub fn max_in_flight(mut self, operations: usize) -> Builder {
         self.options.max_in_flight = operations;
         self

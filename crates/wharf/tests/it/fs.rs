@@ -422,6 +422,37 @@ fn file_is_opened_below_a_directory_from_any_worker() {
 }
 
 #[test]
+fn clone_of_a_file_has_its_own_cursor_and_permissions_are_the_files() {
+    on_each_backend(2, async || {
+        let dir = dir();
+        let path = dir.path().join("file");
+        let mut file = File::create_new(&path).await.unwrap();
+        file.write_all(b"0123456789").await.unwrap();
+        file.seek(SeekFrom::Start(4)).await.unwrap();
+        let mut clone = file.try_clone().await.unwrap();
+        let mut buf = [0; 3];
+        clone.read_exact(&mut buf).await.unwrap();
+        assert_eq!(&buf, b"456");
+        file.read_exact(&mut buf).await.unwrap();
+        assert_eq!(&buf, b"456");
+        file.close().await.unwrap();
+
+        let mut permissions = fs::permissions(&path).await.unwrap();
+        permissions.set_readonly(true);
+        // The handle stays open for writing; and it works from elsewhere.
+        let changed = wharf::spawn_on(1, move || async move {
+            clone.set_permissions(permissions).await?;
+            let again = clone.try_clone().await?;
+            again.write_all_at(b"new", 0).await?;
+            again.sync_all().await
+        });
+        changed.await.unwrap().unwrap();
+        assert!(fs::permissions(&path).await.unwrap().readonly());
+        assert_eq!(fs::read(&path).await.unwrap(), b"new3456789");
+    });
+}
+
+#[test]
 fn file_is_copied_to_a_file_by_pieces() {
     on_each_backend(1, async || {
         let dir = dir();

@@ -6,6 +6,7 @@ mod fs;
 mod fs_faults;
 mod io;
 mod net;
+mod net_faults;
 mod process;
 mod runtime;
 mod send_file;

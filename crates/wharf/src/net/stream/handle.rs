@@ -223,7 +223,7 @@ impl StreamRef {
         let polled = match self.local() {
             // It has come home since it began.
             Ok(Some((worker, stream))) => {
-                let mut copy = Some(OutBuf::Gathered(bytes.to_vec()));
+                let mut copy = Some(Item::Bytes(OutBuf::Gathered(bytes.to_vec())));
                 let lent = stream.poll_lend(&worker, cx, &mut copy, false);
                 return lent.map(|lent| lent.map(drop));
             }
