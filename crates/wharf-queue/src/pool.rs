@@ -47,7 +47,10 @@ struct State {
     waiting: VecDeque<Job>,
     done: Vec<Done>,
     threads: usize,
-    idle: usize,
+    /// Those of the threads that carry nothing out. They look at the line before they sleep.
+    free: usize,
+    /// Those of the free ones that sleep.
+    asleep: usize,
     ended: bool,
 }
 
@@ -73,43 +76,56 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn report(&self, slot: u32, result: i64) {
-        let mut state = self.lock();
-        if state.done.capacity() == 0 {
-            state.done.reserve(ROOM);
-        }
-        state.done.push(Done { slot, result });
-        drop(state);
-        self.has_done.store(true, Ordering::Release);
-        self.shared.wake();
-    }
-
     /// What a thread of the pool does all its life.
+    ///
+    /// A result and the thread that is free again become known under one lock, before the owner is
+    /// woken: so an owner with one operation at a time is always served by the same thread.
     fn work(&self) {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.waiting.pop_front() {
-                drop(state);
-                let result = sys::call::blocking(&job.op);
-                self.report(job.slot, result);
-                state = self.lock();
+            let Some(job) = state.waiting.pop_front() else {
+                if state.ended {
+                    break;
+                }
+                state.asleep += 1;
+                let (locked, timeout) = self
+                    .work
+                    .wait_timeout(state, IDLE_TIME)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state = locked;
+                state.asleep -= 1;
+                if timeout.timed_out() && state.waiting.is_empty() {
+                    break;
+                }
                 continue;
-            }
-            if state.ended {
-                break;
-            }
-            state.idle += 1;
-            let (locked, timeout) = self
-                .work
-                .wait_timeout(state, IDLE_TIME)
-                .unwrap_or_else(PoisonError::into_inner);
-            state = locked;
-            state.idle -= 1;
-            if timeout.timed_out() && state.waiting.is_empty() {
-                break;
-            }
+            };
+            state.free -= 1;
+            drop(state);
+            let result = sys::call::blocking(&job.op);
+            state = self.lock();
+            state.free += 1;
+            state.note(job.slot, result);
+            drop(state);
+            self.tell();
+            state = self.lock();
         }
+        state.free -= 1;
         state.threads -= 1;
+    }
+
+    /// Wakes the owner for what was noted.
+    fn tell(&self) {
+        self.has_done.store(true, Ordering::Release);
+        self.shared.wake();
+    }
+}
+
+impl State {
+    fn note(&mut self, slot: u32, result: i64) {
+        if self.done.capacity() == 0 {
+            self.done.reserve(ROOM);
+        }
+        self.done.push(Done { slot, result });
     }
 }
 
@@ -149,11 +165,17 @@ impl Pool {
             state.waiting.reserve(ROOM);
         }
         state.waiting.push_back(Job { slot, op });
-        if state.idle >= state.waiting.len() || state.threads >= self.inner.limit {
-            self.inner.work.notify_one();
+        if state.free >= state.waiting.len() || state.threads >= self.inner.limit {
+            let asleep = state.asleep;
+            // Whoever is woken under the lock only waits for it.
+            drop(state);
+            if asleep > 0 {
+                self.inner.work.notify_one();
+            }
             return;
         }
         state.threads += 1;
+        state.free += 1;
         drop(state);
         let inner = self.inner.clone();
         let started = thread::Builder::new()
@@ -169,15 +191,17 @@ impl Pool {
     fn could_not_start(&self, slot: u32, error: &std::io::Error) {
         let mut state = self.inner.lock();
         state.threads -= 1;
+        state.free -= 1;
         if state.threads > 0 {
             return;
         }
         let before = state.waiting.len();
         state.waiting.retain(|job| job.slot != slot);
         if state.waiting.len() < before {
-            drop(state);
             let error = error.raw_os_error().unwrap_or(sys::OUT_OF_THREADS);
-            self.inner.report(slot, -i64::from(error));
+            state.note(slot, -i64::from(error));
+            drop(state);
+            self.inner.tell();
         }
     }
 

@@ -17,6 +17,7 @@ super::cases!(
     "C10" full_queue_gives_the_operation_back,
     "C10" full_queue_takes_again_when_a_result_is_taken,
     "C10" closures_beyond_the_threads_wait_their_turn,
+    "C10" one_call_after_another_takes_one_thread,
     "C10" one_buffer_of_one_byte_receives_everything,
     "C10" starved_receives_share_a_pool_fairly,
     "C8" foreign_handle_is_refused,
@@ -263,6 +264,17 @@ fn closures_beyond_the_threads_wait_their_turn(factory: &Factory) {
     assert!(queue.stats().blocking_threads <= 1);
     let expected: Vec<_> = (0..300).filter(|&number| number != 100).collect();
     assert_eq!(*order.lock().expect("not poisoned"), expected);
+}
+
+fn one_call_after_another_takes_one_thread(factory: &Factory) {
+    let queue = factory.queue();
+    for number in 0..300 {
+        let token = queue.submit(op::Blocking::new(move || number));
+        let value = finish(&queue, token.expect("room")).into_result();
+        assert_eq!(value.expect("ran"), number);
+        // The thread that brought the result is free by then, and the next call is its.
+        assert_eq!(queue.stats().blocking_threads, 1);
+    }
 }
 
 fn one_buffer_of_one_byte_receives_everything(factory: &Factory) {
