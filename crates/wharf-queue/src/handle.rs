@@ -274,6 +274,8 @@ impl Drop for Inner {
 /// What the queue keeps for one handle.
 struct Entry {
     kind: HandleKind,
+    /// Whether its reads and writes go past the page cache, if that is known.
+    direct: Option<bool>,
     /// The first of the operations in flight on it, linked through the slots.
     first: u32,
     in_flight: u32,
@@ -290,6 +292,7 @@ impl Entry {
     fn new(kind: HandleKind) -> Entry {
         Entry {
             kind,
+            direct: None,
             first: NONE,
             in_flight: 0,
             second: Vec::new(),
@@ -329,6 +332,16 @@ impl Handles {
 
     pub(crate) fn kind(&self, index: u32) -> HandleKind {
         self.entries.borrow()[index as usize].kind
+    }
+
+    /// Whether its reads and writes go past the page cache; `None` if nobody has said so yet.
+    #[allow(dead_code, reason = "not every system has a cache to ask")]
+    pub(crate) fn is_direct(&self, index: u32) -> Option<bool> {
+        self.entries.borrow()[index as usize].direct
+    }
+
+    pub(crate) fn set_direct(&self, index: u32, direct: bool) {
+        self.entries.borrow_mut()[index as usize].direct = Some(direct);
     }
 
     pub(crate) fn is_closing(&self, index: u32) -> bool {

@@ -84,6 +84,29 @@ impl Queue {
         Ok(self.adopt(sys::into_raw(owned), kind, blocking))
     }
 
+    /// Attaches what was just opened, and says what it is. A file costs one call: what was found
+    /// out on the way from its name to it is still in memory, so asking does not wait.
+    pub(crate) fn attach_and_look(
+        &self,
+        owned: sys::OwnedHandle,
+    ) -> io::Result<(Handle, crate::op::Metadata)> {
+        let control = sys::Control::Inspect(sys::raw_of(&owned));
+        let (metadata, is_file) = self.backend_control(None, control)?.into_inspected()?;
+        let handle = match is_file {
+            true => self.adopt(sys::into_raw(owned), HandleKind::File, false),
+            false => self.attach(owned)?,
+        };
+        Ok((handle, metadata))
+    }
+
+    /// Tells of a file that was opened whether its reads and writes go past the page cache.
+    pub(crate) fn note_direct(&self, handle: &Handle, direct: bool) {
+        self.core
+            .ledger
+            .handles
+            .set_direct(handle.target().index, direct);
+    }
+
     /// Attaches a duplicate of the handle of something that somebody else owns and goes on using:
     /// to wait for its readiness with [`op::Poll`](crate::op::Poll), above all. Both lead to the same
     /// thing, which is set to non-blocking mode if it is a socket or a pipe.

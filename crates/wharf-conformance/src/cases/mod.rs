@@ -1,5 +1,6 @@
 //! The cases, by subject.
 
+mod cached;
 mod cancel;
 mod chain;
 mod ended;
@@ -87,6 +88,7 @@ pub(crate) fn all() -> Vec<Case> {
     [
         state::CASES,
         stream::CASES,
+        cached::CASES,
         cancel::CASES,
         chain::CASES,
         ended::CASES,

@@ -174,6 +174,10 @@ pub(crate) trait Backend {
     /// full is the backend's to deal with, in order; an error is the operation's result.
     fn submit(&mut self, ledger: &Ledger, record: &Slot);
 
+    /// Completes an operation that is the pool's if that takes no waiting at all, and else returns
+    /// false and has done nothing.
+    fn answer_at_once(&mut self, ledger: &Ledger, record: &Slot) -> bool;
+
     /// Takes over a whole chain if the system can link it natively with the meaning that the
     /// contract gives it (C11); else returns false and has done nothing.
     fn submit_chain(&mut self, ledger: &Ledger, chain: &[Token]) -> bool;
@@ -254,6 +258,7 @@ macro_rules! dispatch {
 dispatch! {
     [&] self.support(kind: OpKind) -> Support;
     [&mut] self.submit(ledger: &Ledger, record: &Slot);
+    [&mut] self.answer_at_once(ledger: &Ledger, record: &Slot) -> bool;
     [&mut] self.submit_chain(ledger: &Ledger, chain: &[Token]) -> bool;
     [&mut] self.cancel(ledger: &Ledger, slot: u32);
     [&mut] self.wait(ledger: &Ledger, sleep: Sleep) -> io::Result<()>;

@@ -5,12 +5,14 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{Done, Op, OpKind, Operation};
 use crate::completion::Outcome;
 use crate::handle::Handle;
+use crate::queue::Queue;
 use crate::slot::Slot;
 use crate::sys;
 
@@ -86,6 +88,10 @@ impl Open {
     /// were changed meanwhile, and that trying again makes sense. Where the system has no such
     /// call, it gives [`Unsupported`](std::io::ErrorKind::Unsupported).
     ///
+    /// Opened with `O_NONBLOCK` ([`custom_flags`](Open::custom_flags)), which says that the opening
+    /// itself need not wait for anybody, it is tried at once on backends whose files are the pool's,
+    /// and succeeds there if the system has the names on the way in its cache.
+    ///
     /// Source: openat2(2) with `RESOLVE_BENEATH`, since Linux 5.6.
     #[must_use]
     pub fn beneath(mut self, dir: &Handle) -> Open {
@@ -94,6 +100,30 @@ impl Open {
             how: sys::OpenHow::default(),
         });
         self
+    }
+
+    /// Asks for the metadata of what is opened along with it. This costs no turn of the queue, and
+    /// no system call more: the queue has to look what it is in any case.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use wharf_queue::{Queue, op};
+    /// let queue = Queue::new()?;
+    /// let open = queue.submit(op::Open::new("Cargo.toml").with_metadata())?;
+    /// let completion = queue.wait(None)?.next().expect("the only operation");
+    /// let (_file, metadata) = completion.take(open).expect("it is of that").into_result()?;
+    /// assert!(metadata.is_file() && metadata.len > 0);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_metadata(self) -> OpenWithMetadata {
+        OpenWithMetadata { open: self }
+    }
+
+    fn attach(&self, queue: &Queue, owned: sys::OwnedHandle) -> io::Result<Handle> {
+        let handle = queue.attach(owned)?;
+        queue.note_direct(&handle, self.options.is_direct());
+        Ok(handle)
     }
 
     /// Opens for reading.
@@ -175,8 +205,41 @@ operation!(
             }
         }
     },
-    |_me, done| done.outcome_attached()
+    |me, done| done.outcome_attached(|queue, owned| me.attach(queue, owned))
 );
+
+/// [`Open`], with the metadata of what was opened; made by [`Open::with_metadata`].
+///
+/// Gives `Outcome<(Handle, Metadata)>`.
+///
+/// Source: as [`Open`], and statx(2).
+#[derive(Debug)]
+pub struct OpenWithMetadata {
+    open: Open,
+}
+
+#[expect(private_interfaces, reason = "the hidden methods seal the trait")]
+impl Operation for OpenWithMetadata {
+    type Output = Outcome<(Handle, Metadata)>;
+    const KIND: OpKind = OpKind::Open;
+
+    fn handles(&self) -> [Option<&Handle>; 2] {
+        self.open.handles()
+    }
+
+    fn lower(&mut self, slot: &Slot) -> Result<Op, sys::RawError> {
+        self.open.lower(slot)
+    }
+
+    fn finish(self, done: Done<'_>) -> Self::Output {
+        let direct = self.open.options.is_direct();
+        done.outcome_attached(|queue, owned| {
+            let (handle, metadata) = queue.attach_and_look(owned)?;
+            queue.note_direct(&handle, direct);
+            Ok((handle, metadata))
+        })
+    }
+}
 
 /// The kind of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -14,8 +14,8 @@ mod stream;
 mod system;
 
 pub use file::{
-    Allocate, CopyFile, CreateDir, DirEntry, FileType, HardLink, Metadata, Open, ReadDir, Remove,
-    Rename, Stat, SymbolicLink, Sync, Truncate,
+    Allocate, CopyFile, CreateDir, DirEntry, FileType, HardLink, Metadata, Open, OpenWithMetadata,
+    ReadDir, Remove, Rename, Stat, SymbolicLink, Sync, Truncate,
 };
 pub(crate) use file::{CopyJob, ReadDirJob};
 pub use positional::{Read, ReadAt, ReadVectoredAt, Write, WriteAt, WriteVectoredAt};
@@ -463,12 +463,15 @@ impl Done<'_> {
     }
 
     /// The outcome of an operation whose result is a new system handle of a kind that is yet to be
-    /// found out.
-    pub(crate) fn outcome_attached(&self) -> Outcome<Handle> {
+    /// found out by `attach`.
+    pub(crate) fn outcome_attached<T>(
+        &self,
+        attach: impl FnOnce(&Queue, sys::OwnedHandle) -> std::io::Result<T>,
+    ) -> Outcome<T> {
         match self.outcome() {
             Outcome::Completed(Ok(raw)) => {
                 let owned = sys::from_raw(sys::raw_from_result(raw));
-                Outcome::Completed(self.queue.attach(owned))
+                Outcome::Completed(attach(self.queue, owned))
             }
             other => other.map(|_| unreachable!("only a success carries a value")),
         }

@@ -72,7 +72,8 @@ positional!(
     /// Gives `BufResult<usize, B>`; 0 past the end of the file. The file's own position does not
     /// change. A length above 2,147,479,552 bytes gives a short count.
     ///
-    /// Source: pread(2); `IORING_OP_READ` on io_uring, the pool elsewhere.
+    /// Source: `IORING_OP_READ` on io_uring; elsewhere pread(2) on the pool, unless the read is no
+    /// longer than 256 KiB and preadv2(2) with `RWF_NOWAIT` finds all of it in the page cache.
     ReadAt<B: IoBufMut>, ReadAt, offset: offset,
     |this, _slot| Op::Read {
         fd: this.handle.target(),

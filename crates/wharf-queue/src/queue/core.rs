@@ -84,7 +84,15 @@ impl Core {
             Op::Accept { fd } | Op::AcceptMulti { fd } => self.start_accept(record, fd),
             // The operation is not copied here: it was written just now, in parts.
             _ => match self.support[record.route.get() as usize] {
-                Support::Pool => self.pool.submit(slot, *record.op()),
+                Support::Pool => {
+                    if !self
+                        .backend
+                        .borrow_mut()
+                        .answer_at_once(&self.ledger, record)
+                    {
+                        self.pool.submit(slot, *record.op());
+                    }
+                }
                 _ => self.backend.borrow_mut().submit(&self.ledger, record),
             },
         }

@@ -16,6 +16,7 @@
 //! | `Control`, `Reply` | calls that do not wait |
 //! | `RawEntry` | an operation that wharf does not know |
 //! | `native` | on Unix: the calls that differ from one system to the next |
+//! | `cached` | asking the caches of the system, where it has calls for that |
 //! | `call` | carrying out an operation by the ordinary system call |
 //! | `POLL_*` | the bits of readiness |
 

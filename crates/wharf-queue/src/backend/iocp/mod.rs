@@ -370,6 +370,11 @@ impl Backend for Iocp {
         self.start(ledger, record);
     }
 
+    fn answer_at_once(&mut self, _: &Ledger, _: &Slot) -> bool {
+        // Files are read by the system, and the rest of the pool's work always waits.
+        false
+    }
+
     fn submit_chain(&mut self, _: &Ledger, _: &[Token]) -> bool {
         false
     }

@@ -226,7 +226,7 @@ fn by_name(op: &Op) -> Entry {
             let (at, path, flags) = native::stat_target(fd.map(|fd| fd.raw), path, follow);
             opcode::Statx::new(types::Fd(at), path, StatBuf::raw(stat).cast())
                 .flags(flags)
-                .mask(libc::STATX_BASIC_STATS | libc::STATX_BTIME)
+                .mask(StatBuf::MASK)
                 .build()
         }
         Op::Rename { from, to } => opcode::RenameAt::new(at, from, at, to).build(),

@@ -1,5 +1,6 @@
 //! Linux: what it has beyond what the Unix systems share.
 
+pub(crate) mod cached;
 mod entry;
 pub(crate) mod native;
 mod process;

@@ -180,7 +180,7 @@ pub(crate) fn stat(
     stat: *mut StatBuf,
 ) -> Result<i64, RawError> {
     let (at, path, flags) = stat_target(fd, path, follow);
-    let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+    let mask = StatBuf::MASK;
     // SAFETY: the path ends with a zero, and the operation lends the record for writing.
     retry(|| unsafe { libc::statx(at, path, flags, mask, StatBuf::raw(stat)) }.into())
 }

@@ -32,6 +32,18 @@ impl OpenHow {
     pub(crate) fn raw(this: *const OpenHow) -> *const libc::open_how {
         this.cast()
     }
+
+    /// The same, but only if the caches of the kernel know the way, and within one file system.
+    /// `None` if the opening itself might still wait: for the other side of a pipe, for a lease.
+    pub(crate) fn cached(this: *const OpenHow) -> Option<OpenHow> {
+        // SAFETY: the operation lends the record for reading.
+        let mut how = OpenHow(unsafe { *Self::raw(this) });
+        if how.0.flags & libc::O_NONBLOCK as u64 == 0 {
+            return None;
+        }
+        how.0.resolve |= libc::RESOLVE_CACHED | libc::RESOLVE_NO_XDEV;
+        Some(how)
+    }
 }
 
 impl fmt::Debug for OpenHow {
@@ -52,6 +64,9 @@ impl Default for StatBuf {
 }
 
 impl StatBuf {
+    /// What statx(2) is asked for.
+    pub(crate) const MASK: u32 = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+
     pub(crate) fn metadata(&self) -> Metadata {
         let stat = &self.0;
         let file_type = match u32::from(stat.stx_mode) & libc::S_IFMT {

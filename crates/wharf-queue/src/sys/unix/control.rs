@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use super::{Address, RawAddress, RawHandle, SocketKind, check, error_from_raw};
 use crate::handle::{HandleKind, MulticastV4, MulticastV6, SocketOption};
-use crate::sys::native;
+use crate::op::{FileType, Metadata};
+use crate::sys::{StatBuf, native};
 
 /// A call that does not wait.
 #[derive(Clone, Debug)]
 pub(crate) enum Control {
     /// Finds out what a descriptor is, and makes a socket or a pipe non-blocking.
     Attach(RawHandle),
+    /// What is known of a descriptor that was just opened. A file is ready to be used then.
+    Inspect(RawHandle),
     Socket(SocketKind),
     /// Two sockets that are connected to each other.
     Pair(SocketKind),
@@ -32,6 +35,11 @@ pub(crate) enum Control {
 pub(crate) enum Reply {
     Nothing,
     Kind(HandleKind),
+    /// The metadata, and whether nothing more has to be done to use it as a file.
+    Inspected {
+        metadata: Box<Metadata>,
+        is_file: bool,
+    },
     Raw(RawHandle),
     Pair([RawHandle; 2]),
     Address(Address),
@@ -46,6 +54,13 @@ impl Reply {
     pub(crate) fn into_attached(self) -> io::Result<(HandleKind, bool)> {
         match self {
             Reply::Kind(kind) => Ok((kind, false)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    pub(crate) fn into_inspected(self) -> io::Result<(Metadata, bool)> {
+        match self {
+            Reply::Inspected { metadata, is_file } => Ok((*metadata, is_file)),
             _ => Err(unexpected()),
         }
     }
@@ -85,6 +100,7 @@ fn checked(result: i32) -> io::Result<i32> {
 pub(crate) fn perform(raw: RawHandle, control: Control) -> io::Result<Reply> {
     match control {
         Control::Attach(raw) => attach(raw).map(Reply::Kind),
+        Control::Inspect(raw) => inspect(raw),
         Control::Socket(kind) => socket(kind).map(Reply::Raw),
         Control::Pair(kind) => pair(kind).map(Reply::Pair),
         Control::Bind(address) => bind(raw, &address),
@@ -96,6 +112,14 @@ pub(crate) fn perform(raw: RawHandle, control: Control) -> io::Result<Reply> {
         Control::PeerAddress => address_by(libc::getpeername, raw),
         Control::SetOption(option) => set_socket_option(raw, option),
     }
+}
+
+fn inspect(raw: RawHandle) -> io::Result<Reply> {
+    let mut stat = StatBuf::default();
+    native::stat(Some(raw), None, true, &raw mut stat).map_err(error_from_raw)?;
+    let metadata = Box::new(stat.metadata());
+    let is_file = matches!(metadata.file_type, FileType::File | FileType::Dir);
+    Ok(Reply::Inspected { metadata, is_file })
 }
 
 fn attach(raw: RawHandle) -> io::Result<HandleKind> {

@@ -71,6 +71,11 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
+    /// Whether reads and writes will go past the page cache.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct || self.custom_flags & native::DIRECT != 0
+    }
+
     /// # Errors
     /// `EINVAL` for options that contradict each other, by the rules of `std::fs::OpenOptions`.
     pub(crate) fn flags(&self) -> Result<i32, RawError> {

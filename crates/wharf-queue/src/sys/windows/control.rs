@@ -20,14 +20,17 @@ use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
 use super::error::{INVALID, UNSUPPORTED};
 use super::port::{Key, Port};
 use super::socket::check;
-use super::{Address, RawAddress, RawError, RawHandle, SocketKind, error_from_raw};
+use super::{Address, RawAddress, RawError, RawHandle, SocketKind, StatBuf, error_from_raw};
 use crate::handle::{HandleKind, MulticastV4, MulticastV6, SocketOption};
+use crate::op::Metadata;
 
 /// A call that does not wait.
 #[derive(Clone, Debug)]
 pub(crate) enum Control {
     /// Finds out what a handle is, and lets it be used with the port.
     Attach(RawHandle),
+    /// What is known of a handle that was just opened.
+    Inspect(RawHandle),
     Socket(SocketKind),
     /// Two sockets that are connected to each other.
     Pair(#[allow(dead_code, reason = "it is refused")] SocketKind),
@@ -46,6 +49,11 @@ pub(crate) enum Reply {
         kind: HandleKind,
         blocking: bool,
     },
+    /// The metadata, and whether nothing more has to be done to use it as a file.
+    Inspected {
+        metadata: Box<Metadata>,
+        is_file: bool,
+    },
     Raw(RawHandle),
     #[allow(dead_code, reason = "what would give it is refused")]
     Pair([RawHandle; 2]),
@@ -61,6 +69,13 @@ impl Reply {
     pub(crate) fn into_attached(self) -> io::Result<(HandleKind, bool)> {
         match self {
             Reply::Attached { kind, blocking } => Ok((kind, blocking)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    pub(crate) fn into_inspected(self) -> io::Result<(Metadata, bool)> {
+        match self {
+            Reply::Inspected { metadata, is_file } => Ok((*metadata, is_file)),
             _ => Err(unexpected()),
         }
     }
@@ -102,6 +117,7 @@ pub(crate) struct Home<'a> {
 pub(crate) fn perform(home: Home<'_>, raw: RawHandle, control: Control) -> io::Result<Reply> {
     match control {
         Control::Attach(raw) => attach(home, raw),
+        Control::Inspect(raw) => inspect(raw),
         Control::Socket(kind) => new_socket(kind.domain, kind.kind, kind.protocol).map(Reply::Raw),
         // No call makes one here, and what could be made of a listener is not private.
         Control::Pair(_) => Err(UNSUPPORTED),
@@ -115,6 +131,14 @@ pub(crate) fn perform(home: Home<'_>, raw: RawHandle, control: Control) -> io::R
         Control::SetOption(option) => set_socket_option(raw, option).map(|()| Reply::Nothing),
     }
     .map_err(error_from_raw)
+}
+
+fn inspect(raw: RawHandle) -> Result<Reply, RawError> {
+    let mut stat = StatBuf::default();
+    StatBuf::fill(&raw mut stat, raw)?;
+    // It has to be attached to the port yet.
+    let (metadata, is_file) = (Box::new(stat.metadata()), false);
+    Ok(Reply::Inspected { metadata, is_file })
 }
 
 fn attach(home: Home<'_>, raw: RawHandle) -> Result<Reply, RawError> {

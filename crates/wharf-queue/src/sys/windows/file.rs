@@ -86,6 +86,11 @@ const DIRECT: i32 = 64;
 const CUSTOM: i32 = !0xffff;
 
 impl OpenOptions {
+    /// Whether reads and writes will go past the cache.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct
+    }
+
     /// # Errors
     /// `ERROR_INVALID_PARAMETER` for options that contradict each other, by the rules of
     /// `std::fs::OpenOptions`, and for custom flags that are none.
