@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 pub(crate) use system::{
-    identity, is_no_file, is_no_name, is_want, name_from_bytes, open_to_look, read_at,
+    LOOK_FLAGS, identity, is_no_file, is_no_name, is_want, name_from_bytes, open_to_look,
 };
 
 #[cfg(unix)]
@@ -16,7 +16,7 @@ mod system {
     use super::{File, Metadata, OsString, Path, io};
     use std::fs::OpenOptions;
     use std::os::unix::ffi::OsStringExt;
-    use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
     /// The file name that these bytes are; `None` if the system cannot have such a name.
     ///
@@ -29,20 +29,19 @@ mod system {
         Some(OsString::from_vec(bytes))
     }
 
-    /// Opens whatever has this name for reading, without waiting for the other end of a pipe and
-    /// without taking a terminal for its own.
+    /// For opening whatever has a name, without waiting for the other end of a pipe and without
+    /// taking a terminal for its own.
+    pub(crate) const LOOK_FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
+
+    /// Opens whatever has this name for reading, with [`LOOK_FLAGS`].
     pub(crate) fn open_to_look(path: &Path) -> io::Result<File> {
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-        OpenOptions::new().read(true).custom_flags(flags).open(path)
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(LOOK_FLAGS).open(path)
     }
 
     /// Device and number of a file: what tells it from every other.
     pub(crate) fn identity(metadata: &Metadata) -> (u64, u64) {
         (metadata.dev(), metadata.ino())
-    }
-
-    pub(crate) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        file.read_at(buf, offset)
     }
 
     /// Whether a path names nothing, in a way that the standard library has no word for: it leads

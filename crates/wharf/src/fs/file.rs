@@ -48,6 +48,8 @@ use crate::time::sleep;
 pub struct File {
     pub(super) conduit: Arc<Conduit>,
     pub(super) cursor: Cursor,
+    /// What was found when it was opened.
+    pub(super) at_open: Option<Box<Metadata>>,
 }
 
 impl File {
@@ -55,6 +57,7 @@ impl File {
         File {
             conduit,
             cursor: Cursor::new(appends),
+            at_open: None,
         }
     }
 
@@ -259,6 +262,20 @@ impl File {
         self.conduit.settled().await;
         let started = self.conduit.handle().start(op::Stat::handle)?;
         started.await?.into_result().map(Metadata)
+    }
+
+    /// The metadata as it was when the file was opened, which came along with that and costs
+    /// nothing; `None` for a file that was opened by somebody else ([`from_std`](File::from_std)).
+    ///
+    /// ```
+    /// # wharf::Runtime::new().unwrap().block_on(async {
+    /// let file = wharf::fs::File::open("Cargo.toml").await?;
+    /// assert!(file.metadata_at_open().is_some_and(|metadata| metadata.is_file()));
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn metadata_at_open(&self) -> Option<&Metadata> {
+        self.at_open.as_deref()
     }
 }
 

@@ -184,7 +184,7 @@ pub async fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         file.read_to_end(&mut bytes).await?;
         return Ok(bytes);
     }
-    let len = file.metadata().await?.len();
+    let len = file.metadata_at_open().map_or(0, Metadata::len);
     file.read_whole(len).await
 }
 

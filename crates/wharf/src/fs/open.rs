@@ -5,7 +5,7 @@ use std::path::Path;
 
 use wharf_queue::op;
 
-use super::File;
+use super::{File, Metadata};
 use crate::engine::OpFuture;
 use crate::io::conduit::Conduit;
 use crate::runtime::home::gone;
@@ -111,7 +111,7 @@ impl OpenOptions {
     /// # Panics
     /// When it is polled outside a runtime.
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let submitted = crate::engine::submit(self.operation(path))?;
+        let submitted = crate::engine::submit(self.operation(path).with_metadata())?;
         self.opened(submitted).await
     }
 
@@ -160,11 +160,15 @@ impl OpenOptions {
 
     /// Begins to open below a directory, if that lives here. The handle is the worker's and must not
     /// be held while something is waited for.
-    fn begin_beneath(&self, dir: &Conduit, path: &Path) -> io::Result<Option<OpFuture<op::Open>>> {
+    fn begin_beneath(
+        &self,
+        dir: &Conduit,
+        path: &Path,
+    ) -> io::Result<Option<OpFuture<op::OpenWithMetadata>>> {
         let Some(handle) = dir.handle().get() else {
             return Ok(None);
         };
-        let operation = self.operation(path).beneath(&handle);
+        let operation = self.operation(path).beneath(&handle).with_metadata();
         Ok(Some(crate::engine::submit(operation)?))
     }
 
@@ -184,8 +188,10 @@ impl OpenOptions {
         open
     }
 
-    async fn opened(&self, submitted: OpFuture<op::Open>) -> io::Result<File> {
-        let conduit = Conduit::new(submitted.await.into_result()?);
-        Ok(File::new(conduit, self.append))
+    async fn opened(&self, submitted: OpFuture<op::OpenWithMetadata>) -> io::Result<File> {
+        let (handle, metadata) = submitted.await.into_result()?;
+        let mut file = File::new(Conduit::new(handle), self.append);
+        file.at_open = Some(Box::new(Metadata(metadata)));
+        Ok(file)
     }
 }
