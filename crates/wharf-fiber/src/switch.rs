@@ -61,6 +61,10 @@ pub(crate) struct Control {
     /// The lowest address of the stack, below the guard page.
     limit: usize,
     base: usize,
+    #[allow(
+        dead_code,
+        reason = "for the message of an overflow, which not every system lets be written"
+    )]
     name: Option<std::rc::Rc<str>>,
     /// The task's own. It is dropped with this frame, when the fiber ends.
     waker: Waker,
@@ -107,6 +111,10 @@ impl Control {
         thread::panicking() && !self.host_panics.get()
     }
 
+    #[allow(
+        dead_code,
+        reason = "for the message of an overflow, which not every system lets be written"
+    )]
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -132,6 +140,10 @@ pub(crate) fn with_current<R>(f: impl FnOnce(Option<&Control>) -> R) -> R {
 }
 
 /// As [`with_current`], without asking the runtime: for a signal handler.
+#[allow(
+    dead_code,
+    reason = "for the message of an overflow, which not every system lets be written"
+)]
 pub(crate) fn with_active<R>(f: impl FnOnce(Option<&Control>) -> R) -> R {
     // SAFETY: as in `with_current`; null if there is none.
     f(unsafe { ACTIVE.get().as_ref() })

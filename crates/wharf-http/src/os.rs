@@ -68,7 +68,7 @@ mod system {
 mod system {
     use super::{File, Metadata, OsString, Path, io};
     use std::fs::OpenOptions;
-    use std::os::windows::fs::{FileExt, MetadataExt, OpenOptionsExt};
+    use std::os::windows::fs::{MetadataExt, OpenOptionsExt};
 
     /// Names that are devices, with whatever extension (Windows, "Naming Files, Paths, and
     /// Namespaces").
@@ -103,6 +103,9 @@ mod system {
         is_name.then(|| name.into())
     }
 
+    /// For opening whatever has a name: nothing more than what the queue opens everything with.
+    pub(crate) const LOOK_FLAGS: i32 = 0;
+
     /// Opens whatever has this name for reading, a directory too.
     pub(crate) fn open_to_look(path: &Path) -> io::Result<File> {
         const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
@@ -116,10 +119,6 @@ mod system {
     /// the file system gives it is not told by the standard library.)
     pub(crate) fn identity(metadata: &Metadata) -> (u64, u64) {
         (metadata.creation_time(), metadata.last_write_time())
-    }
-
-    pub(crate) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        file.seek_read(buf, offset)
     }
 
     /// Whether a path names nothing, in a way that the standard library has no word for: it leads

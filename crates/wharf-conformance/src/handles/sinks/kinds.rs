@@ -60,6 +60,7 @@ macro_rules! send_piece {
     }};
 }
 
+#[allow(unused_imports, reason = "not every system has kinds of its own")]
 pub(in crate::handles) use {flush, send_piece, write, write_vectored};
 
 fn tcp<S: Send + 'static>(
@@ -198,6 +199,7 @@ macro_rules! write_owned {
     }};
 }
 
+#[allow(unused_imports, reason = "not every system has kinds of its own")]
 pub(in crate::handles) use write_owned;
 
 const KINDS: &[Kind] = &[
