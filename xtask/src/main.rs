@@ -34,6 +34,7 @@ Commands:
   wine [PART..] [-- ARGS]
                         The Windows build under Wine: conformance, queue, runtime, http, command; ARGS go to
                         the test programs
+  kqueue [ARGS]         The conformance suite on the kqueue selector, over a stand-in for kqueue(2), on Linux
   cross [TARGET..]      Lints for macOS, FreeBSD, aarch64 Linux and Windows, with warnings denied
   ci [OPTIONS]          Everything that must hold before a change lands
 
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         "test" => Ok(test(&workspace, rest)),
         "conformance" => Ok(conformance::command(&workspace, rest)),
         "wine" => wine::command(&workspace, rest),
+        "kqueue" => Ok(conformance::stand_in_command(&workspace, rest)),
         "cross" => cross::command(&workspace, rest),
         "ci" => ci::command(&workspace, rest),
         "help" | "--help" | "-h" => {

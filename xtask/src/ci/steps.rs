@@ -113,6 +113,19 @@ pub(super) fn all() -> Vec<Step> {
             verdict(conformance::verdict(&run, backend))
         }));
     }
+    if cfg!(target_os = "linux") {
+        let about = "the conformance suite on the kqueue selector, over a stand-in for kqueue(2)";
+        steps.push(step(
+            "conformance-kqueue",
+            about,
+            8,
+            |workspace, limit, tally| {
+                let run = conformance::run_on_stand_in(workspace, &[], limit);
+                tally.add(&run.tally);
+                verdict(conformance::verdict(&run, "kqueue"))
+            },
+        ));
+    }
     steps.extend([
         step(
             "msrv",

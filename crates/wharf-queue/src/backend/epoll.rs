@@ -84,6 +84,8 @@ impl Wake for EventFd {
 }
 
 impl Selector for EpollSelector {
+    const TELLS_URGENT_BYTES: bool = true;
+
     fn add(&mut self, raw: RawHandle, key: u64) -> Result<(), RawError> {
         self.set.add(raw, key)
     }

@@ -132,6 +132,8 @@ impl Wake for Trigger {
 }
 
 impl Selector for KqueueSelector {
+    const TELLS_URGENT_BYTES: bool = false;
+
     fn add(&mut self, raw: RawHandle, key: u64) -> Result<(), RawError> {
         let (read, write) = self.queue.add(raw, key);
         if let (Err(error), Err(_)) = (read, write) {

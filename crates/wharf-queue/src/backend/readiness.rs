@@ -44,6 +44,10 @@ pub(crate) use crate::sys::Event;
 
 /// What the emulation asks of a system's readiness queue.
 pub(crate) trait Selector {
+    /// Whether `Event::closed` is set for urgent bytes, before which a receive stops short. Without
+    /// that, a short receive does not mean that there is no more.
+    const TELLS_URGENT_BYTES: bool;
+
     /// Adds a handle, edge-triggered in both directions.
     fn add(&mut self, raw: RawHandle, key: u64) -> Result<(), RawError>;
     fn remove(&mut self, raw: RawHandle);
@@ -189,7 +193,8 @@ impl<S: Selector> Emulation<S> {
                 self.state(fd.index).registered = true;
                 if ledger.handles.kind(fd.index) == HandleKind::Stream {
                     count(&ledger.counters.system_calls);
-                    self.state(fd.index).stream = native::short_receive_empties(fd.raw);
+                    self.state(fd.index).stream =
+                        S::TELLS_URGENT_BYTES && sys::call::is_internet(fd.raw);
                 }
                 true
             }

@@ -140,12 +140,6 @@ pub(crate) fn stat(
     retry(|| unsafe { libc::fstatat(libc::AT_FDCWD, path, stat, flags) }.into())
 }
 
-/// Whether a short receive means that there is no more. kqueue(2) does not tell of urgent bytes,
-/// before which a receive stops short, so this never does.
-pub(crate) fn short_receive_empties(_: RawHandle) -> bool {
-    false
-}
-
 /// A random number of the kernel's (arc4random(3)).
 pub(crate) fn random() -> u64 {
     let mut bytes = [0u8; 8];

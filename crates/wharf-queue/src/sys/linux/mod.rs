@@ -2,6 +2,8 @@
 
 pub(crate) mod cached;
 mod entry;
+#[cfg(wharf_kqueue)]
+pub(crate) mod kqueue;
 pub(crate) mod native;
 mod process;
 mod records;

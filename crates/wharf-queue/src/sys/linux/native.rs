@@ -240,18 +240,6 @@ pub(crate) fn send_file(
     .map(|sent| sent as usize)
 }
 
-/// Whether a short receive on a connected socket means that there is no more: so it is on the
-/// internet's (socket(7), `SO_DOMAIN`).
-pub(crate) fn short_receive_empties(fd: RawHandle) -> bool {
-    let mut domain = 0i32;
-    let mut len = size_of::<i32>() as libc::socklen_t;
-    let pointer = (&raw mut domain).cast();
-    // SAFETY: the value is valid for writing, for the length that is given.
-    let result =
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_DOMAIN, pointer, &raw mut len) };
-    result == 0 && matches!(domain, libc::AF_INET | libc::AF_INET6)
-}
-
 /// Takes back a pending signal of a blocked set, if there is one (sigtimedwait(2)).
 pub(crate) fn take_signal(set: &libc::sigset_t) {
     let none = libc::timespec {

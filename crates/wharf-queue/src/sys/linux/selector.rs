@@ -63,6 +63,26 @@ impl EpollSet {
         self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN | libc::EPOLLET, key)
     }
 
+    /// Adds a descriptor for the direction of reading, edge-triggered.
+    #[cfg(wharf_kqueue)]
+    pub(crate) fn add_input(&self, fd: RawHandle, key: u64) -> Result<(), RawError> {
+        let events = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET;
+        self.control(libc::EPOLL_CTL_ADD, fd, events, key)
+    }
+
+    /// Adds a descriptor for the direction of writing, edge-triggered.
+    #[cfg(wharf_kqueue)]
+    pub(crate) fn add_output(&self, fd: RawHandle, key: u64) -> Result<(), RawError> {
+        let events = libc::EPOLLOUT | libc::EPOLLET;
+        self.control(libc::EPOLL_CTL_ADD, fd, events, key)
+    }
+
+    /// Adds a descriptor for reading, reported for as long as it is readable.
+    #[cfg(wharf_kqueue)]
+    pub(crate) fn add_level(&self, fd: RawHandle, key: u64) -> Result<(), RawError> {
+        self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, key)
+    }
+
     /// Takes a descriptor out. It must still be open (epoll(7), question 6).
     pub(crate) fn remove(&self, fd: RawHandle) {
         let removed = self.control(libc::EPOLL_CTL_DEL, fd, 0, 0);

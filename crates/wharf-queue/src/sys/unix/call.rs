@@ -227,6 +227,16 @@ pub(crate) fn connect_result(fd: RawHandle) -> Result<(), RawError> {
     if error == 0 { Ok(()) } else { Err(error) }
 }
 
+/// Whether a socket is one of the internet's (getsockname(2)).
+pub(crate) fn is_internet(fd: RawHandle) -> bool {
+    let mut address = super::RawAddress::empty();
+    address.len = super::RawAddress::CAPACITY;
+    let pointer = (&raw mut address.storage).cast();
+    // SAFETY: the storage is valid for writing, for the length that is given.
+    let result = unsafe { libc::getsockname(fd, pointer, &raw mut address.len) };
+    result == 0 && address.get().ip().is_some()
+}
+
 fn by_name(op: &Op) -> Result<i64, RawError> {
     let at = libc::AT_FDCWD;
     match *op {
