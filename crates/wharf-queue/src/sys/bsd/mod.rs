@@ -1,5 +1,6 @@
 //! macOS and FreeBSD: what they have beyond what the Unix systems share.
 
+pub(crate) mod cached;
 mod entry;
 #[cfg(target_os = "freebsd")]
 mod freebsd;
