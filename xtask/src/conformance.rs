@@ -87,15 +87,25 @@ pub(crate) fn run_on(
 /// Runs the suite on the kqueue selector, which stands on a stand-in for the system call here. It is
 /// another build, and has a directory of its own, so that neither throws the other away.
 pub(crate) fn run_on_stand_in(workspace: &Workspace, arguments: &[String], limit: Duration) -> Run {
-    let mut command = workspace.cargo(SUITE);
-    command
-        .arg("--target-dir")
-        .arg(workspace.root().join("target").join("kqueue"))
-        .arg("--")
-        .args(arguments)
-        .env("RUSTFLAGS", "--cfg wharf_kqueue")
-        .env("WHARF_BACKEND", "kqueue");
-    process::run(command, limit)
+    let build = |arguments: &[&str]| {
+        let mut command = workspace.cargo(arguments);
+        command
+            .arg("--target-dir")
+            .arg(workspace.root().join("target").join("kqueue"))
+            .env("RUSTFLAGS", "--cfg wharf_kqueue")
+            .env("WHARF_BACKEND", "kqueue");
+        command
+    };
+    // The selector's own tests; those of the suite count.
+    let mut own = build(&["test", "--package", "wharf-queue", "--lib", "--locked"]);
+    own.args(["--", "backend::kqueue"]);
+    let own = process::run(own, limit);
+    if own.verdict().is_err() {
+        return own;
+    }
+    let mut suite = build(SUITE);
+    suite.arg("--").args(arguments);
+    process::run(suite, limit)
 }
 
 /// `cargo xtask kqueue`: the suite on the kqueue selector, on Linux.

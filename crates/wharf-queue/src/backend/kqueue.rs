@@ -213,3 +213,44 @@ impl Selector for KqueueSelector {
         Ok(self.queue.raw())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(selector: &mut KqueueSelector, sleep: Sleep) -> Vec<u64> {
+        let mut events = Vec::new();
+        selector
+            .wait(sleep, &mut events)
+            .expect("the queue is open");
+        let mut keys: Vec<u64> = events.iter().map(|event| event.key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// A child that lives until its input is closed.
+    fn child() -> std::process::Child {
+        let mut cat = std::process::Command::new("cat");
+        cat.stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null());
+        cat.spawn().expect("there is a cat")
+    }
+
+    #[test]
+    fn each_who_waits_for_a_child_is_told() {
+        let mut selector = KqueueSelector::new().expect("a queue");
+        let mut child = child();
+        let process = sys::PidFd::open(&child).expect("a child");
+        for key in [1, 2, 3] {
+            selector.add_child(process.raw(), key).expect("a child");
+        }
+        selector.remove_child(process.raw(), 2);
+        assert_eq!(keys(&mut selector, Sleep::Not), []);
+        drop(child.stdin.take());
+        assert_eq!(keys(&mut selector, Sleep::Forever), [1, 3]);
+        // It is a zombie now, of which the kernel may say that it is gone.
+        selector.add_child(process.raw(), 4).expect("a child");
+        assert_eq!(keys(&mut selector, Sleep::Forever), [4]);
+        child.wait().expect("a child");
+    }
+}
