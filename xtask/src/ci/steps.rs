@@ -128,6 +128,12 @@ pub(super) fn all() -> Vec<Step> {
     }
     steps.extend([
         step(
+            "loom",
+            "every interleaving of what threads do with each other, modelled",
+            8,
+            loom,
+        ),
+        step(
             "msrv",
             "the published crates compile on the oldest supported toolchain",
             5,
@@ -227,6 +233,26 @@ fn docs(workspace: &Workspace, limit: Duration, _: &mut Tally) -> Verdict {
         }
     }
     Verdict::Pass
+}
+
+/// The models have a target directory of their own: the flag changes every crate, and the two builds
+/// would else drive each other out.
+fn loom(workspace: &Workspace, limit: Duration, tally: &mut Tally) -> Verdict {
+    let arguments = [
+        "test",
+        "--package",
+        "wharf",
+        "--test",
+        "loom",
+        "--release",
+        "--locked",
+    ];
+    let mut command = workspace.cargo(&arguments);
+    command
+        .arg("--target-dir")
+        .arg(workspace.root().join("target/loom"))
+        .env("RUSTFLAGS", "--cfg loom");
+    tests(command, limit, tally)
 }
 
 /// Only the published crates promise a version, and only their own code: the dependencies of tests
