@@ -30,6 +30,7 @@ pub mod compare;
 pub mod contest;
 pub mod counting;
 pub mod epoll_echo;
+pub mod http_load;
 pub mod load;
 pub mod programs;
 pub mod server;

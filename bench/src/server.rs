@@ -1,12 +1,13 @@
 //! Echo servers in processes of their own.
 //!
 //! It owns the child process and its end. It knows one thing about a server: the first line that it prints is
-//! `listening on ADDR`.
+//! `listening on ADDR`; and of one that says nothing it is told where it listens.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::sys::{self, Epoll, Event, Interest};
@@ -21,6 +22,8 @@ pub struct Spec {
     pub name: String,
     /// The program and its arguments.
     pub command: Vec<String>,
+    /// Where it listens, if it does not say so itself.
+    pub silent_at: Option<SocketAddr>,
 }
 
 impl Spec {
@@ -32,8 +35,19 @@ impl Spec {
         Self {
             name: name.to_owned(),
             command,
+            silent_at: None,
         }
         .with_listen()
+    }
+
+    /// A server that is told where to listen by other means, and does not say so.
+    #[must_use]
+    pub fn silent(name: &str, command: Vec<String>, address: SocketAddr) -> Self {
+        Self {
+            name: name.to_owned(),
+            command,
+            silent_at: Some(address),
+        }
     }
 
     /// A server from `NAME=COMMAND`, split at white space.
@@ -48,6 +62,7 @@ impl Spec {
             Self {
                 name: name.to_owned(),
                 command,
+                silent_at: None,
             }
             .with_listen(),
         )
@@ -102,7 +117,11 @@ impl Running {
         }
         let mut child = spawned?;
         let mut stdout = child.stdout.take().expect("stdout is a pipe");
-        match first_address(&mut stdout) {
+        let address = match spec.silent_at {
+            Some(address) => wait_until_it_listens(address),
+            None => first_address(&mut stdout),
+        };
+        match address {
             Ok(address) => Ok(Self {
                 child,
                 _stdout: stdout,
@@ -141,6 +160,17 @@ impl Drop for Running {
     }
 }
 
+fn wait_until_it_listens(address: SocketAddr) -> io::Result<SocketAddr> {
+    let start = Instant::now();
+    loop {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(_) => return Ok(address),
+            Err(error) if start.elapsed() > PATIENCE => return Err(error),
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
 fn first_address(stdout: &mut ChildStdout) -> io::Result<SocketAddr> {
     let epoll = Epoll::new()?;
     epoll.add(&*stdout, Interest::Read, 0)?;
@@ -164,6 +194,7 @@ fn first_address(stdout: &mut ChildStdout) -> io::Result<SocketAddr> {
     let address = line
         .trim_end()
         .strip_prefix(GREETING)
+        .map(|text| text.strip_prefix("http://").unwrap_or(text))
         .and_then(|text| text.parse().ok());
     address.ok_or_else(|| {
         let sentence = format!("its first line is {line:?} and not \"{GREETING}ADDR\"");
