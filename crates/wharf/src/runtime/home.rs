@@ -64,7 +64,7 @@ impl Home {
 
     /// Puts a task that was woken on the list of those to run.
     pub(crate) fn schedule(&self, runnable: Runnable<Meta>) {
-        match worker::current().filter(|worker| worker.home.id == self.id) {
+        match worker::running(self.id) {
             Some(worker) => {
                 worker.make_ready(runnable);
                 if worker.is_waiting() {
@@ -95,7 +95,7 @@ impl Home {
         match worker::here(self.id) {
             Some(worker) => {
                 call(&worker);
-                if worker::current().is_none_or(|current| current.home.id != self.id) {
+                if worker::running(self.id).is_none() {
                     worker.look_while_resting();
                 }
             }
@@ -177,8 +177,7 @@ impl Wake for Home {
     fn wake_by_ref(self: &Arc<Self>) {
         // The flag is published before the worker is woken.
         let was_woken = self.root_woken.swap(true, Ordering::AcqRel);
-        let is_looked_at = worker::current()
-            .is_some_and(|worker| worker.home.id == self.id && !worker.is_waiting());
+        let is_looked_at = worker::running(self.id).is_some_and(|worker| !worker.is_waiting());
         if !was_woken && !is_looked_at {
             self.notifier.notify();
         }

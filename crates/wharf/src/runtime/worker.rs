@@ -66,14 +66,25 @@ pub(crate) fn expect_current() -> Rc<Worker> {
     }
 }
 
+/// The worker with this identity, if this thread is running it.
+#[inline]
+pub(crate) fn running(id: u64) -> Option<Rc<Worker>> {
+    let found = CURRENT.try_with(|current| {
+        let current = current.borrow();
+        let worker = current.as_ref()?;
+        (worker.home.id == id).then(|| worker.clone())
+    });
+    found.ok().flatten()
+}
+
 /// The worker with this identity, if it lives on this thread; also one that is not running now.
 #[inline]
 pub(crate) fn here(id: u64) -> Option<Rc<Worker>> {
-    if let Some(worker) = current() {
-        if worker.home.id == id {
-            return Some(worker);
-        }
-    }
+    running(id).or_else(|| resting(id))
+}
+
+#[cold]
+fn resting(id: u64) -> Option<Rc<Worker>> {
     HERE.try_with(|here| {
         let here = here.borrow();
         here.iter().find(|worker| worker.home.id == id).cloned()

@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 
 use wharf_queue::{Outcome, Prepare, SubmitError, Token, op};
 
-use super::Stream;
+use super::{Foreign, Stream};
 use crate::buf::PoolBuf;
 use crate::net::Failure;
 use crate::net::sources::{Sources, Tag};
@@ -66,9 +66,10 @@ impl Pieces {
     }
 
     fn pop(&mut self) -> Option<PoolBuf> {
-        let piece = self.first.take()?;
-        self.first = self.rest.pop_front();
-        Some(piece)
+        match self.rest.pop_front() {
+            None => self.first.take(),
+            second => std::mem::replace(&mut self.first, second),
+        }
     }
 
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut PoolBuf> {
@@ -287,11 +288,15 @@ impl Stream {
     }
 
     /// What another thread was given and did not read comes first.
+    #[inline]
     fn take_foreign_pieces(&self, sources: &Sources) {
-        let foreign = self.foreign.borrow();
-        let Some(foreign) = foreign.as_ref() else {
-            return;
-        };
+        if let Some(foreign) = self.foreign.borrow().as_ref() {
+            self.take_pieces_of(foreign, sources);
+        }
+    }
+
+    #[cold]
+    fn take_pieces_of(&self, foreign: &Foreign, sources: &Sources) {
         let mut receive = self.receive.borrow_mut();
         receive.foreign_wants = false;
         let mut pieces = foreign.take_pieces();

@@ -497,11 +497,21 @@ impl Stream {
     /// Nothing is in flight any more.
     pub(super) fn go_on_sending(&self, worker: &Rc<Worker>) {
         self.take_foreign_output(worker, false);
-        self.pump(worker);
-        self.wake_writer();
-        if self.is_dropped.get() && self.is_all_sent() {
-            self.close(worker);
+        if self.has_more_to_do() {
+            self.pump(worker);
+            self.wake_writer();
+            if self.is_dropped.get() && self.is_all_sent() {
+                self.close(worker);
+            }
         }
+    }
+
+    /// Whether something follows a send that is finished: another, the end, or somebody who waits.
+    #[inline]
+    fn has_more_to_do(&self) -> bool {
+        let send = self.send.borrow();
+        let is_quiet = send.is_idle() && send.closing == Closing::Open && send.waker.is_none();
+        !is_quiet || self.is_dropped.get()
     }
 
     pub(in crate::net) fn was_shut_down(&self, worker: &Rc<Worker>, outcome: Outcome<()>) {
@@ -560,11 +570,15 @@ impl Stream {
     }
 
     /// Takes what another thread has written: all of it, or only if there is room.
+    #[inline]
     pub(in crate::net) fn take_foreign_output(&self, worker: &Rc<Worker>, all: bool) {
-        let foreign = self.foreign.borrow();
-        let Some(foreign) = foreign.as_ref() else {
-            return;
-        };
+        if let Some(foreign) = self.foreign.borrow().as_ref() {
+            self.take_output_of(foreign, worker, all);
+        }
+    }
+
+    #[cold]
+    fn take_output_of(&self, foreign: &Foreign, worker: &Rc<Worker>, all: bool) {
         let mut send = self.send.borrow_mut();
         if send.failure.is_some() || !all && send.room() == 0 {
             return;
