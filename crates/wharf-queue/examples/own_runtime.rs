@@ -5,46 +5,43 @@
 //!
 //! `cargo run -p wharf-queue --example own_runtime`
 
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use wharf_queue::{Address, Handle, Notifier, Operation, Queue, Token, op};
 
 // 1. THE EVENT QUEUE. Operations go in with their buffers, completions come out. All that a runtime
-//    has to add is a table: who waits for which operation.
+//    has to add is who waits for which operation, and which tasks there are.
 
-struct Reactor {
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+struct Runtime {
     queue: Queue,
     waiting: RefCell<HashMap<Token, Waker>>,
+    tasks: RefCell<HashMap<usize, Task>>,
+    spawned: Cell<usize>,
+    ready: (mpsc::Sender<usize>, mpsc::Receiver<usize>),
 }
 
-impl Reactor {
+impl Runtime {
     /// Sleeps until something has completed, and wakes those who wait for it. The results stay in
     /// the queue (`keep`): each future takes its own when it is polled, as the type that it knows.
-    fn turn(&self, timeout: Option<Duration>) -> io::Result<()> {
-        for completion in self.queue.wait(timeout)? {
-            let Ok(token) = completion.keep() else {
-                continue;
-            };
-            if let Some(waker) = self.waiting.borrow_mut().remove(&token) {
+    fn turn(&self) -> io::Result<()> {
+        for completion in self.queue.wait(None)? {
+            let kept = completion.keep().ok();
+            if let Some(waker) = kept.and_then(|token| self.waiting.borrow_mut().remove(&token)) {
                 waker.wake();
             }
         }
         Ok(())
-    }
-
-    /// Runs one operation. Nothing begins before the first poll, as for every future.
-    async fn run<O: Operation>(self: &Rc<Self>, operation: O) -> io::Result<O::Output> {
-        let token = self.queue.submit(operation)?;
-        let reactor = self.clone();
-        Ok(InFlight { reactor, token }.await)
     }
 }
 
@@ -52,21 +49,24 @@ impl Reactor {
 //    in the queue until the kernel is done with it, so that a future may be dropped, or leaked,
 //    while the kernel still writes. It looks for its result and, if there is none, leaves its waker.
 
-struct InFlight<O: Operation> {
-    reactor: Rc<Reactor>,
-    token: Token<O>,
+struct InFlight<O: Operation>(Rc<Runtime>, Token<O>);
+
+/// Runs one operation. Nothing begins before the first poll, as for every future.
+async fn run<O: Operation>(runtime: &Rc<Runtime>, operation: O) -> io::Result<O::Output> {
+    let token = runtime.queue.submit(operation)?;
+    Ok(InFlight(runtime.clone(), token).await)
 }
 
 impl<O: Operation> Future for InFlight<O> {
     type Output = O::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<O::Output> {
-        if let Some(output) = self.reactor.queue.take(self.token) {
+        let InFlight(runtime, token) = &*self;
+        if let Some(output) = runtime.queue.take(*token) {
             return Poll::Ready(output);
         }
         let waker = context.waker().clone();
-        let mut waiting = self.reactor.waiting.borrow_mut();
-        waiting.insert(self.token.erase(), waker);
+        runtime.waiting.borrow_mut().insert(token.erase(), waker);
         Poll::Pending
     }
 }
@@ -79,11 +79,8 @@ impl<O: Operation> Future for InFlight<O> {
 /// up connections as a whole; a library would keep them for the next receive on the same socket.
 impl<O: Operation> Drop for InFlight<O> {
     fn drop(&mut self) {
-        self.reactor
-            .waiting
-            .borrow_mut()
-            .remove(&self.token.erase());
-        self.reactor.queue.discard(self.token);
+        self.0.waiting.borrow_mut().remove(&self.1.erase());
+        self.0.queue.discard(self.1);
     }
 }
 
@@ -92,98 +89,54 @@ impl<O: Operation> Drop for InFlight<O> {
 
 struct TaskWaker {
     task: usize,
-    ready: Arc<Ready>,
-}
-
-struct Ready {
-    tasks: Mutex<VecDeque<usize>>,
+    ready: mpsc::Sender<usize>,
     notifier: Notifier,
-}
-
-impl Ready {
-    fn push(&self, task: usize) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.push_back(task);
-    }
-
-    fn pop(&self) -> Option<usize> {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.pop_front()
-    }
 }
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        self.ready.push(self.task);
-        self.ready.notifier.notify();
+        // It fails only when the runtime is gone, and its tasks with it.
+        let _ = self.ready.send(self.task);
+        self.notifier.notify();
     }
 }
 
 // 4. THE EXECUTOR. It polls tasks that can go on. When there are none, it lets the event queue
 //    sleep. A task is a boxed future in a table, and its number is what a waker knows of it.
 
-type Task = Pin<Box<dyn Future<Output = ()>>>;
-
-#[derive(Clone)]
-struct Executor {
-    reactor: Rc<Reactor>,
-    tasks: Rc<RefCell<HashMap<usize, Task>>>,
-    spawned: Rc<RefCell<usize>>,
-    ready: Arc<Ready>,
-}
-
-impl Executor {
-    fn new() -> io::Result<Executor> {
-        let queue = Queue::new()?;
-        let notifier = queue.notifier();
-        Ok(Executor {
-            reactor: Rc::new(Reactor {
-                queue,
-                waiting: RefCell::default(),
-            }),
-            tasks: Rc::default(),
-            spawned: Rc::default(),
-            ready: Arc::new(Ready {
-                tasks: Mutex::default(),
-                notifier,
-            }),
-        })
-    }
-
+impl Runtime {
     fn spawn(&self, future: impl Future<Output = io::Result<()>> + 'static) {
-        let task = self.spawned.replace_with(|task| *task + 1);
+        let task = self.spawned.replace(self.spawned.get() + 1);
         let future = async move {
             if let Err(error) = future.await {
                 println!("task {task} failed: {error}");
             }
         };
         self.tasks.borrow_mut().insert(task, Box::pin(future));
-        self.ready.push(task);
+        let _ = self.ready.0.send(task);
     }
 
     /// Runs until no task is left.
-    fn run(&self) -> io::Result<()> {
+    fn run_tasks(&self) -> io::Result<()> {
         while !self.tasks.borrow().is_empty() {
-            while let Some(task) = self.ready.pop() {
-                // Out of the table while it runs, so that it may spawn others. A number that is not
-                // there is a task that has ended since it was woken.
-                let Some(mut future) = self.tasks.borrow_mut().remove(&task) else {
-                    continue;
-                };
-                let waker = Waker::from(Arc::new(TaskWaker {
-                    task,
-                    ready: self.ready.clone(),
-                }));
-                if future
-                    .as_mut()
-                    .poll(&mut Context::from_waker(&waker))
-                    .is_pending()
-                {
-                    self.tasks.borrow_mut().insert(task, future);
-                }
-            }
-            if !self.tasks.borrow().is_empty() {
-                self.reactor.turn(None)?;
+            let Ok(task) = self.ready.1.try_recv() else {
+                self.turn()?;
+                continue;
+            };
+            // Out of the table while it runs, so that it may spawn others. A number that is not
+            // there is a task that has ended since it was woken.
+            let Some(mut future) = self.tasks.borrow_mut().remove(&task) else {
+                continue;
+            };
+            let (ready, notifier) = (self.ready.0.clone(), self.queue.notifier());
+            let waker = Waker::from(Arc::new(TaskWaker {
+                task,
+                ready,
+                notifier,
+            }));
+            let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+            if polled.is_pending() {
+                self.tasks.borrow_mut().insert(task, future);
             }
         }
         Ok(())
@@ -192,24 +145,20 @@ impl Executor {
 
 // AND NOW IT IS USED: an echo server that hangs up on who says nothing for too long, and clients.
 
-/// The future's output, or none if it takes longer; then it is dropped, whatever is in flight.
-async fn within<T>(
-    reactor: &Rc<Reactor>,
-    limit: Duration,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    let (mut future, mut timer) = (pin!(future), pin!(reactor.run(op::Timer::after(limit))));
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => timer.as_mut().poll(context).map(|_| None),
-    })
-    .await
-}
-
-async fn echo(reactor: Rc<Reactor>, socket: Handle, patience: Duration) -> io::Result<()> {
+async fn echo(runtime: Rc<Runtime>, socket: Handle) -> io::Result<()> {
+    let patience = Duration::from_millis(300);
     loop {
-        let recv = reactor.run(op::Recv::new(&socket, Vec::with_capacity(1024)));
-        let Some(received) = within(&reactor, patience, recv).await else {
+        let mut recv = pin!(run(
+            &runtime,
+            op::Recv::new(&socket, Vec::with_capacity(1024))
+        ));
+        let mut timer = pin!(run(&runtime, op::Timer::after(patience)));
+        // Whichever comes first; the other is dropped with what it has in flight.
+        let received = poll_fn(|context| match recv.as_mut().poll(context) {
+            Poll::Ready(received) => Poll::Ready(Some(received)),
+            Poll::Pending => timer.as_mut().poll(context).map(|_| None),
+        });
+        let Some(received) = received.await else {
             println!("server: nothing was said for {patience:?}, the connection is closed");
             return Ok(());
         };
@@ -217,62 +166,53 @@ async fn echo(reactor: Rc<Reactor>, socket: Handle, patience: Duration) -> io::R
         if outcome.into_result()? == 0 {
             return Ok(());
         }
-        let send = op::Send::new(&socket, buf).all();
-        reactor.run(send).await?.0.into_result()?;
+        let sent = run(&runtime, op::Send::new(&socket, buf).all()).await?;
+        sent.0.into_result()?;
     }
 }
 
-async fn client(reactor: Rc<Reactor>, to: Address, words: Option<&'static str>) -> io::Result<()> {
-    let socket = reactor.queue.socket(&op::Socket::stream_for(&to))?;
-    reactor
-        .run(op::Connect::new(&socket, to))
-        .await?
-        .into_result()?;
-    if let Some(words) = words {
-        let send = op::Send::new(&socket, words).all();
-        reactor.run(send).await?.0.into_result()?;
+async fn client(runtime: Rc<Runtime>, to: Address, words: &'static str) -> io::Result<()> {
+    let socket = runtime.queue.socket(&op::Socket::stream_for(&to))?;
+    let connected = run(&runtime, op::Connect::new(&socket, to)).await?;
+    connected.into_result()?;
+    if !words.is_empty() {
+        let sent = run(&runtime, op::Send::new(&socket, words).all()).await?;
+        sent.0.into_result()?;
     }
-    let recv = op::Recv::new(&socket, Vec::with_capacity(1024));
-    let (outcome, buf) = reactor.run(recv).await?;
-    match outcome.into_result()? {
-        0 => println!("client: the server has closed the connection"),
-        _ => println!(
-            "client: the server said '{}'",
-            String::from_utf8_lossy(&buf)
-        ),
+    let (outcome, buf) = run(&runtime, op::Recv::new(&socket, Vec::with_capacity(1024))).await?;
+    match &buf[..outcome.into_result()?] {
+        [] => println!("client: the server has closed the connection"),
+        said => println!("client: the server said '{}'", said.escape_ascii()),
     }
     Ok(())
 }
 
 pub(crate) fn main() -> io::Result<()> {
-    let executor = Executor::new()?;
-    let reactor = executor.reactor.clone();
-    let listener = reactor
+    let runtime = Rc::new(Runtime {
+        queue: Queue::new()?,
+        waiting: RefCell::default(),
+        tasks: RefCell::default(),
+        spawned: Cell::new(0),
+        ready: mpsc::channel(),
+    });
+    let listener = runtime
         .queue
-        .listen(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    let address = listener.local_addr()?;
-
-    let clients = [Some("hello"), None, Some("goodbye")];
+        .listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let clients = ["hello", "", "goodbye"];
     for words in clients {
-        executor.spawn(client(reactor.clone(), address.clone(), words));
+        runtime.spawn(client(runtime.clone(), listener.local_addr()?, words));
     }
-    let server = executor.clone();
-    executor.spawn(async move {
+    let server = runtime.clone();
+    runtime.spawn(async move {
         for _ in clients {
-            let accepted = server.reactor.run(op::Accept::new(&listener)).await?;
-            let socket = accepted.into_result()?;
-            let patience = Duration::from_millis(300);
-            server.spawn(echo(server.reactor.clone(), socket, patience));
+            let accepted = run(&server, op::Accept::new(&listener)).await?;
+            server.spawn(echo(server.clone(), accepted.into_result()?));
         }
         Ok(())
     });
-    executor.run()?;
-    let stats = reactor.queue.stats();
-    println!(
-        "{}: {} operations, {} of them cancelled",
-        reactor.queue.backend(),
-        stats.submitted,
-        stats.cancelled
-    );
+    runtime.run_tasks()?;
+    let (backend, stats) = (runtime.queue.backend(), runtime.queue.stats());
+    let (submitted, cancelled) = (stats.submitted, stats.cancelled);
+    println!("{backend}: {submitted} operations, {cancelled} of them cancelled");
     Ok(())
 }
