@@ -113,7 +113,7 @@ enum BlockingState<F, T> {
 }
 
 /// Runs the closure of a `Blocking` that lies where the pointer leads; see `Blocking::run`.
-pub(crate) type BlockingFn = unsafe fn(*mut u8);
+pub(crate) type BlockingFn = unsafe fn(*mut u8) -> bool;
 
 impl<F, T> Blocking<F, T>
 where
@@ -127,21 +127,22 @@ where
         }
     }
 
-    /// Called by a thread of the pool.
+    /// Called by a thread of the pool. Returns whether the closure has returned, and not panicked.
     ///
     /// # Safety
     /// `payload` points to a `Blocking<F, T>` that nobody else uses meanwhile.
-    unsafe fn run(payload: *mut u8) {
+    unsafe fn run(payload: *mut u8) -> bool {
         // SAFETY: the caller's promise.
         let this = unsafe { &mut *payload.cast::<Blocking<F, T>>() };
         let BlockingState::Ready(closure) = mem::replace(&mut this.state, BlockingState::Taken)
         else {
-            return;
+            return false;
         };
         this.state = match panic::catch_unwind(AssertUnwindSafe(closure)) {
             Ok(value) => BlockingState::Returned(value),
             Err(payload) => BlockingState::Panicked(panic_message(payload)),
         };
+        matches!(this.state, BlockingState::Returned(_))
     }
 }
 
@@ -192,7 +193,7 @@ where
             (Outcome::Completed(Ok(_)), BlockingState::Returned(value)) => {
                 Outcome::Completed(Ok(value))
             }
-            (Outcome::Completed(Ok(_)), BlockingState::Panicked(message)) => {
+            (Outcome::Completed(_), BlockingState::Panicked(message)) => {
                 let message = format!("the closure panicked: {message}");
                 Outcome::Completed(Err(io::Error::other(message)))
             }
@@ -256,8 +257,7 @@ impl Operation for Resolve {
 
     fn finish(self, done: Done<'_>) -> Self::Output {
         match (done.outcome(), self.job.found) {
-            (Outcome::Completed(Ok(_)), Some(found)) => Outcome::Completed(found),
-            (Outcome::Completed(Ok(_)), None) => Outcome::Completed(Ok(Vec::new())),
+            (Outcome::Completed(_), Some(found)) => Outcome::Completed(found),
             (other, _) => other.map(|_| Vec::new()),
         }
     }

@@ -8,9 +8,10 @@ use crate::slot::{Slot, State, Token};
 
 /// A chain of operations, from [`Queue::chain`]: each starts when the one before it has succeeded.
 ///
-/// The chain breaks when an operation fails, is cancelled or times out, and when a read or a write
-/// of a file comes out short; the rest of it is then `Cancelled`, without having begun. Every
-/// operation of a chain has its own completion. Deadlines count from when the operation is added.
+/// The chain breaks when an operation fails (a closure: when it panics), is cancelled or times out,
+/// and when a read or a write of a file comes out short; the rest of it is then `Cancelled`, without
+/// having begun. Every operation of a chain has its own completion. Deadlines count from when the
+/// operation is added.
 ///
 /// io_uring links the chain itself where it can, so that it runs without a turn of the loop between
 /// its operations: chains of reads, writes and syncs of files, none of which waits for somebody

@@ -33,6 +33,9 @@ pub(crate) fn retry(mut call: impl FnMut() -> i64) -> Result<i64, RawError> {
     }
 }
 
+/// An operation has failed, and says itself how: no user sees this, but a chain breaks at it.
+const FAILED: RawError = libc::EIO;
+
 /// Carries an operation out and waits as long as that takes. For the threads of the pool.
 pub(crate) fn blocking(op: &Op) -> i64 {
     encode(match *op {
@@ -41,8 +44,8 @@ pub(crate) fn blocking(op: &Op) -> i64 {
         Op::Resolve { job } => resolve(job),
         Op::Blocking { run, payload } => {
             // SAFETY: the operation says that `run` may be called with its payload, once.
-            unsafe { run(payload) };
-            Ok(0)
+            let returned = unsafe { run(payload) };
+            if returned { Ok(0) } else { Err(FAILED) }
         }
         Op::Open { .. }
         | Op::OpenBeneath { .. }
@@ -349,14 +352,18 @@ fn resolve(job: *mut ResolveJob) -> Result<i64, RawError> {
     let found = (job.host.as_str(), job.port)
         .to_socket_addrs()
         .map(Iterator::collect);
-    job.found = Some(found.and_then(|found: Vec<_>| match found.is_empty() {
+    let found = found.and_then(|found: Vec<_>| match found.is_empty() {
         true => Err(io::Error::new(
             io::ErrorKind::NotFound,
             "the host has no address",
         )),
         false => Ok(found),
-    }));
-    Ok(0)
+    });
+    if job.found.insert(found).is_ok() {
+        Ok(0)
+    } else {
+        Err(FAILED)
+    }
 }
 
 /// Whether an errno says that the process or the system has no descriptor, or no memory for one.
