@@ -1,8 +1,9 @@
 //! The io_uring backend.
 //!
 //! Owns the ring, what waits for room in it, and the meaning of its completion entries. Entries
-//! are made in `prep`, buffer rings in `bufring`, and `probe` finds out whether there is a ring at
-//! all. It holds no operation: an entry's user_data is the token of a slot, index and generation.
+//! are made in `prep`, cancels in `cancel`, buffer rings in `bufring`, and `probe` finds out whether
+//! there is a ring at all. It holds no operation: an entry's user_data is the token of a slot, index
+//! and generation.
 //!
 //! An operation takes one entry, or several one after the other: a send that must send all, a
 //! receive that is armed again, an operation that came back with `EAGAIN` and waits for readiness.
@@ -14,6 +15,7 @@
 // UNSAFETY: entries are pushed whose pointers lead into slots; custody keeps those in place.
 
 mod bufring;
+mod cancel;
 mod embed;
 mod prep;
 mod probe;
@@ -27,6 +29,7 @@ use io_uring::squeue::{self, Flags};
 use io_uring::{IoUring, cqueue, opcode, types};
 
 use self::bufring::BufRing;
+use self::cancel::Missed;
 use self::embed::Embedding;
 pub(super) use self::probe::probe;
 use super::{Backend, Config, Sleep};
@@ -52,9 +55,6 @@ const CANCEL: u64 = 1 << 31;
 const IN_RING: u32 = 1;
 /// The entry is a poll that precedes the operation's own.
 const POLLING: u32 = 2;
-/// How often a cancel was answered with "not found" although the operation is there.
-const CANCEL_MISSED: u32 = 1 << 8;
-const MAX_CANCEL_MISSED: u32 = 8 << 8;
 
 /// The kernel's own "interrupted, start again", which splice(2) in a ring lets out: the work of an
 /// entry that was cancelled before it slept. User space knows it from tracers only (signal(7)).
@@ -82,6 +82,7 @@ pub(crate) struct Uring {
     groups: Vec<bool>,
     turns_without_look: u32,
     embedding: Embedding,
+    missed: Missed,
 }
 
 /// The entry that a user made.
@@ -161,6 +162,7 @@ impl Uring {
             groups: Vec::new(),
             turns_without_look: 0,
             embedding: Embedding::new(),
+            missed: Missed::default(),
         })
     }
 
@@ -356,35 +358,6 @@ impl Uring {
         } else {
             self.push_operation(ledger, record);
         }
-    }
-
-    /// A cancel that was not found although its operation is in the ring is repeated: the operation
-    /// was between two entries, or its own had not been taken in yet.
-    fn cancel_answered(&mut self, ledger: &Ledger, bits: u64, result: i32) {
-        if result != -libc::ENOENT {
-            return;
-        }
-        let token: Token = Token::from_bits(bits);
-        let Some(record) = ledger.slots.lookup(token) else {
-            return;
-        };
-        let word = record.backend_word.get();
-        if record.state.get() == State::InFlight && word & IN_RING != 0 && word < MAX_CANCEL_MISSED
-        {
-            record.backend_word.set(word + CANCEL_MISSED);
-            self.push_cancel(ledger, bits);
-        }
-    }
-
-    fn push_cancel(&mut self, ledger: &Ledger, bits: u64) {
-        let entry = opcode::AsyncCancel::new(bits)
-            .build()
-            .user_data(bits | CANCEL);
-        let entry = match self.ring.params().is_feature_skip_cqe_on_success() {
-            true => entry.flags(Flags::SKIP_SUCCESS),
-            false => entry,
-        };
-        self.push_urgent(ledger, entry);
     }
 
     /// An entry of an operation's own.
@@ -729,6 +702,7 @@ impl Backend for Uring {
     fn wait(&mut self, ledger: &Ledger, sleep: Sleep) -> io::Result<()> {
         self.arm_wake(ledger);
         self.flush_waiting(ledger);
+        let sleep = self.repeat_cancels(ledger, sleep);
         let ready = !ledger.ready.borrow().is_empty() || !self.ring.completion().is_empty();
         let sleep = if ready { Sleep::Not } else { sleep };
         self.turns_without_look += 1;
@@ -793,6 +767,7 @@ impl Backend for Uring {
     }
 
     fn arm(&mut self, ledger: &Ledger, deadline: Option<Moment>) -> io::Result<RawHandle> {
-        self.arm_embedding(ledger, deadline)
+        let next = [deadline, self.next_cancel()].into_iter().flatten().min();
+        self.arm_embedding(ledger, next)
     }
 }
