@@ -41,8 +41,8 @@ const ROOT_LIFE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Root {
     place: Place,
-    /// The directory, open, and when that was looked at.
-    dir: RefCell<Option<(Instant, Rc<wharf::fs::File>)>>,
+    /// When the directory was last opened, and what that gave.
+    dir: RefCell<Option<(Instant, Option<Rc<wharf::fs::File>>)>>,
 }
 
 /// Where the root is, and whether what is found below it may lie elsewhere.
@@ -172,16 +172,15 @@ impl Root {
         let now = Instant::now();
         if let Some((seen, dir)) = &mut *self.dir.borrow_mut() {
             if now.duration_since(*seen) < ROOT_LIFE {
-                return Some(Rc::clone(dir));
+                return dir.clone();
             }
             // Whoever comes while it is looked at again uses it as it is.
             *seen = now;
         }
         let opened = looking().open(&self.place.path).await;
         let dir = opened.ok().map(Rc::new);
-        let kept = dir.clone().map(|dir| (Instant::now(), dir));
         // Dropped when it is not borrowed any more.
-        let previous = self.dir.replace(kept);
+        let previous = self.dir.replace(Some((Instant::now(), dir.clone())));
         drop(previous);
         dir
     }

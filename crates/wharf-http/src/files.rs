@@ -39,6 +39,9 @@ const INDEX: &str = "index.html";
 /// - devices, pipes and sockets: 403;
 /// - on Windows, names of devices and other names that do not mean a file of that name: 404.
 ///
+/// The directory itself is looked at once a second: if its name leads to another one by then, that is
+/// served. Files are looked up for each request, or for all that ask for the same one meanwhile.
+///
 /// A path is decoded once; on Unix its bytes need not be UTF-8.
 ///
 /// It is cheap to clone. It belongs to the worker that it was made on.

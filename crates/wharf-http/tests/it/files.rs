@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -350,5 +351,36 @@ fn entries_that_vanish_are_not_listed() {
         symlink("nowhere", dir.at("dangling")).unwrap();
         assert!(get(&files, "/").await.text().contains("dangling"));
         assert_eq!(get(&files, "/dangling").await.status, StatusCode::NOT_FOUND);
+    });
+}
+
+#[test]
+fn root_that_is_exchanged_for_another_is_noticed() {
+    on_each_backend(async || {
+        let dir = Dir::new();
+        dir.write("site/page", "old");
+        let files = Files::new(dir.at("site")).await.unwrap();
+        assert_eq!(get(&files, "/page").await.text(), "old");
+        dir.write("next/page", "new");
+        fs::rename(dir.at("site"), dir.at("previous")).unwrap();
+        fs::rename(dir.at("next"), dir.at("site")).unwrap();
+        // The service looks again by itself, not at each request.
+        let seen = wharf::time::timeout(Duration::from_secs(30), async {
+            while get(&files, "/page").await.text() != "new" {
+                wharf::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        seen.await.expect("it is noticed");
+        // One that is gone has nothing, and is there again when it comes back.
+        fs::remove_dir_all(dir.at("site")).unwrap();
+        assert_eq!(get(&files, "/page").await.status, StatusCode::NOT_FOUND);
+        dir.write("site/page", "third");
+        let seen = wharf::time::timeout(Duration::from_secs(30), async {
+            while get(&files, "/page").await.status != StatusCode::OK {
+                wharf::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        seen.await.expect("it is found again");
+        assert_eq!(get(&files, "/page").await.text(), "third");
     });
 }
