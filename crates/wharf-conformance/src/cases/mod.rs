@@ -9,6 +9,7 @@ mod file;
 mod forbidden;
 mod forgotten;
 mod limits;
+mod model;
 mod os;
 mod race;
 mod reentry;
@@ -98,6 +99,7 @@ pub(crate) fn all() -> Vec<Case> {
         forgotten::CASES,
         limits::CASES,
         os::cases(),
+        model::CASES,
         race::CASES,
         reentry::CASES,
         shortage::CASES,

@@ -15,9 +15,9 @@ macro_rules! impl_read {
             /// # Errors
             /// `ConnectionReset` if the peer reset the connection, behind the bytes that came
             /// before; `NotConnected` if the runtime has ended.
-            pub fn read(&mut self, buf: &mut [u8]) -> impl Future<Output = std::io::Result<usize>> {
+            pub async fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
                 let $this = &*self;
-                std::future::poll_fn(move |cx| $stream.poll_read(cx, buf))
+                std::future::poll_fn(|cx| $stream.poll_read(cx, buf)).await
             }
 
             /// Reads until `buf` is full.
@@ -81,11 +81,9 @@ macro_rules! impl_read {
             ///
             /// # Errors
             /// As [`read`](Self::read).
-            pub fn recv(
-                &mut self,
-            ) -> impl Future<Output = std::io::Result<Option<$crate::io::PoolBuf>>> {
+            pub async fn recv(&mut self) -> std::io::Result<Option<$crate::io::PoolBuf>> {
                 let $this = &*self;
-                std::future::poll_fn(move |cx| $stream.poll_recv(cx))
+                std::future::poll_fn(|cx| $stream.poll_recv(cx)).await
             }
         }
 
@@ -172,11 +170,10 @@ macro_rules! impl_write {
             /// # Errors
             /// Those of this write or an earlier one: `BrokenPipe` or `ConnectionReset` if the peer
             /// is gone; `NotConnected` if the runtime has ended.
-            pub fn write(&mut self, buf: &[u8]) -> impl Future<Output = std::io::Result<usize>> {
+            pub async fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
                 let $this = &*self;
-                std::future::poll_fn(move |cx| {
-                    $stream.poll_write(cx, &[std::io::IoSlice::new(buf)])
-                })
+                std::future::poll_fn(|cx| $stream.poll_write(cx, &[std::io::IoSlice::new(buf)]))
+                    .await
             }
 
             /// Writes all of `buf`. It returns when the last byte is in the outgoing buffer; to wait
@@ -186,9 +183,9 @@ macro_rules! impl_write {
             ///
             /// # Errors
             /// As [`write`](Self::write).
-            pub fn write_all(&mut self, buf: &[u8]) -> impl Future<Output = std::io::Result<()>> {
+            pub async fn write_all(&mut self, buf: &[u8]) -> std::io::Result<()> {
                 let $this = &*self;
-                $stream.write_all(buf)
+                $stream.write_all(buf).await
             }
 
             /// Writes from several buffers, in order; else as [`write`](Self::write).
@@ -224,13 +221,10 @@ macro_rules! impl_write {
             ///
             /// # Errors
             /// As [`write`](Self::write).
-            pub fn send(
-                &mut self,
-                piece: $crate::io::PoolBuf,
-            ) -> impl Future<Output = std::io::Result<()>> {
+            pub async fn send(&mut self, piece: $crate::io::PoolBuf) -> std::io::Result<()> {
                 let $this = &*self;
                 let mut piece = Some(piece);
-                std::future::poll_fn(move |cx| $stream.poll_send(cx, &mut piece))
+                std::future::poll_fn(|cx| $stream.poll_send(cx, &mut piece)).await
             }
 
             /// Sends `len` bytes of `file` from `offset` on, behind everything that was written, and
