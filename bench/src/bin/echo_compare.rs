@@ -22,8 +22,8 @@ Usage: echo_compare [--server NAME=COMMAND].. [--only NAME,..] [--connections N,
                     [--peers] [--no-syscalls] [--no-build]
 
 The built-in servers are bare_uring_echo (the io-uring crate), bare_epoll_echo (epoll by hand),
-wharf-io_uring and wharf-epoll (`wharf echo --backend ..`), and wharf-async (`wharf echo --style
-async`, on io_uring). They are built first, with the profile of this program. Ratios are taken to
+wharf-io_uring and wharf-epoll (`wharf echo --backend ..`), wharf-async and wharf-fiber (`wharf echo
+--style ..`, on io_uring). They are built first, with the profile of this program. Ratios are taken to
 the first server. A run takes about 70 seconds.
 
   --peers                 also tokio_echo (tokio, one thread), which has to be built first
@@ -99,6 +99,12 @@ const BUILT_IN: &[BuiltIn] = &[
         arguments: &["echo", "--style", "async", "--backend", "io_uring"],
         is_peer: false,
     },
+    BuiltIn {
+        name: "wharf-fiber",
+        program: program("wharf-cli", "wharf"),
+        arguments: &["echo", "--style", "fiber", "--backend", "io_uring"],
+        is_peer: false,
+    },
 ];
 
 /// What is wanted of a server, held against another.
@@ -128,6 +134,11 @@ const AIMS: &[Aim] = &[
     Aim {
         server: "wharf-async",
         reference: "wharf-io_uring",
+        at_most: Some(1.1),
+    },
+    Aim {
+        server: "wharf-fiber",
+        reference: "wharf-async",
         at_most: Some(1.1),
     },
     Aim {

@@ -7,7 +7,7 @@
 //! use std::io::{Read, Seek, Write};
 //! use wharf_fiber::{self as fiber, fs::File};
 //! # let path = std::env::temp_dir().join(format!("wharf-doc-fiber-{}", std::process::id()));
-//! # let runtime = wharf::Runtime::new()?;
+//! # let runtime = wharf::Runtime::new().unwrap();
 //! # fiber::block_on(&runtime, move || {
 //! let mut file = File::create_new(&path)?;
 //! writeln!(file, "forty-two is {}", 42)?;
@@ -16,7 +16,7 @@
 //! file.read_to_string(&mut text)?;
 //! assert_eq!(text, "forty-two is 42\n");
 //! fiber::wait(wharf::fs::remove_file(&path))?;
-//! # std::io::Result::Ok(()) })
+//! # std::io::Result::Ok(()) }).unwrap();
 //! ```
 
 use std::fmt;

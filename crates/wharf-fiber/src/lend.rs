@@ -68,7 +68,7 @@ impl Lease {
             if is_released {
                 return;
             }
-            control.suspend();
+            control.suspend_in_any_case();
         }
     }
 }
@@ -181,7 +181,7 @@ where
             if let Poll::Ready(result) = future.as_mut().poll(&mut cx) {
                 return result;
             }
-            control.suspend();
+            control.suspend_in_any_case();
         }
     })
 }

@@ -90,5 +90,7 @@ mod wait;
 
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use stack::{Stats, set_pool_limit, stats};
+#[doc(hidden)]
+pub use switch::BareSwitch;
 pub use task::{Builder, JoinHandle, block_on, name, spawn};
 pub use wait::{Cancelled, is_cancelled, sleep, stack_left, try_wait, wait, yield_now};

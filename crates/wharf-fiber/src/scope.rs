@@ -61,7 +61,7 @@ impl Shared {
                 self.abort_children();
             }
             self.waker.set(Some(control.waker().clone()));
-            control.suspend();
+            control.suspend_in_any_case();
         }
     }
 }

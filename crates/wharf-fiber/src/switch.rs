@@ -45,13 +45,33 @@ thread_local! {
     static ACTIVE: Cell<*const Control> = const { Cell::new(ptr::null()) };
 }
 
-/// What the host tells a fiber when it lets it run.
+/// What the host tells a fiber when it lets it run: the task's waker, for the first frame, which
+/// clones it, and two flags in the bits that are zero in its address. One word goes over in a
+/// register.
 #[derive(Clone, Copy)]
-struct Resume {
-    /// For the first frame, which clones it.
-    waker: *const Waker,
-    is_cancelled: bool,
-    host_panics: bool,
+struct Resume(*const Waker);
+
+const IS_CANCELLED: usize = 1;
+const HOST_PANICS: usize = 2;
+const FLAGS: usize = IS_CANCELLED | HOST_PANICS;
+const _: () = assert!(align_of::<Waker>() > FLAGS);
+
+impl Resume {
+    #[inline]
+    fn new(waker: &Waker, is_cancelled: bool) -> Resume {
+        let cancelled = usize::from(is_cancelled) * IS_CANCELLED;
+        let panics = usize::from(thread::panicking()) * HOST_PANICS;
+        Resume(ptr::from_ref(waker).map_addr(|address| address | cancelled | panics))
+    }
+
+    fn waker(self) -> *const Waker {
+        self.0.map_addr(|address| address & !FLAGS)
+    }
+
+    #[inline]
+    fn flags(self) -> usize {
+        self.0.addr() & FLAGS
+    }
 }
 
 /// What a fiber knows of itself. It lies in the first frame of the fiber's own stack.
@@ -68,30 +88,36 @@ pub(crate) struct Control {
     name: Option<std::rc::Rc<str>>,
     /// The task's own. It is dropped with this frame, when the fiber ends.
     waker: Waker,
-    is_cancelled: Cell<bool>,
-    /// The thread was unwinding when it switched here: the fiber itself need not be.
-    host_panics: Cell<bool>,
+    /// `IS_CANCELLED`, which stays; `HOST_PANICS`: the thread was unwinding when it switched here, and
+    /// the fiber itself need not be.
+    flags: Cell<usize>,
 }
 
 impl Control {
+    #[inline]
     fn resumed(&self, resume: Resume) {
-        self.host_panics.set(resume.host_panics);
-        if resume.is_cancelled {
-            self.is_cancelled.set(true);
-        }
+        let cancelled = self.flags.get() & IS_CANCELLED;
+        self.flags.set(cancelled | resume.flags());
         ACTIVE.set(self);
     }
 
-    /// Switches back to the host, until the task is polled again.
+    /// Switches back to the host, until the task is polled again. The caller has made sure that the
+    /// fiber [may wait](Control::may_wait).
+    #[inline]
     pub(crate) fn suspend(&self) {
-        if self.is_unwinding() {
-            eprintln!("wharf: a fiber would be suspended while it unwinds");
-            std::process::abort();
-        }
         // SAFETY: the yielder lies on this fiber's stack, at its base, for as long as that runs; and
         // this is that stack: a control block is only reached through `with_current`.
         let resume = unsafe { &*self.yielder }.suspend(());
         self.resumed(resume);
+    }
+
+    /// As [`suspend`](Control::suspend), for what must be waited for in spite of a cancel.
+    pub(crate) fn suspend_in_any_case(&self) {
+        if self.is_unwinding() {
+            eprintln!("wharf: a fiber would be suspended while it unwinds");
+            std::process::abort();
+        }
+        self.suspend();
     }
 
     /// What wakes the fiber's task.
@@ -102,13 +128,13 @@ impl Control {
 
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.is_cancelled.get()
+        self.flags.get() & IS_CANCELLED != 0
     }
 
     /// Whether a panic, or a cancel, is on its way through this fiber's frames.
     #[inline]
     pub(crate) fn is_unwinding(&self) -> bool {
-        thread::panicking() && !self.host_panics.get()
+        thread::panicking() && self.flags.get() & HOST_PANICS == 0
     }
 
     #[allow(
@@ -172,9 +198,8 @@ impl<T: 'static> Body<T> {
                 base,
                 name: wharf::task::name(),
                 // SAFETY: the host is in `resume`, and keeps the waker until it is switched back to.
-                waker: unsafe { &*resume.waker }.clone(),
-                is_cancelled: Cell::new(false),
-                host_panics: Cell::new(false),
+                waker: unsafe { &*resume.waker() }.clone(),
+                flags: Cell::new(0),
             };
             control.resumed(resume);
             catch_unwind(AssertUnwindSafe(closure))
@@ -192,11 +217,7 @@ impl<T: 'static> Body<T> {
     pub(crate) fn resume(&mut self, waker: &Waker, is_cancelled: bool) -> Progress<T> {
         let coroutine = self.coroutine.as_mut();
         let coroutine = coroutine.expect("a fiber that has ended is not resumed");
-        let resume = Resume {
-            waker,
-            is_cancelled,
-            host_panics: thread::panicking(),
-        };
+        let resume = Resume::new(waker, is_cancelled);
         let outer = ACTIVE.get();
         let result = coroutine.resume(resume);
         ACTIVE.set(outer);
@@ -239,5 +260,46 @@ impl<T> Drop for Body<T> {
             "wharf: a fiber did not end in time with its runtime; its stack and what is on it are leaked"
         );
         std::mem::forget(coroutine);
+    }
+}
+
+/// A fiber that does nothing but switch back, without a runtime: for the benchmark of the switch. It is
+/// no part of the public interface.
+#[doc(hidden)]
+pub struct BareSwitch {
+    body: Body<()>,
+}
+
+#[doc(hidden)]
+impl BareSwitch {
+    /// # Errors
+    /// That of the system, if it gives no memory for a stack.
+    pub fn new() -> std::io::Result<BareSwitch> {
+        let switch_back = || {
+            with_active(|control| {
+                let control = control.expect("this is a fiber");
+                while !control.is_cancelled() {
+                    control.suspend();
+                }
+            });
+        };
+        let stack = stack::take(stack::DEFAULT_SIZE)?;
+        Ok(BareSwitch {
+            body: Body::new(switch_back, stack),
+        })
+    }
+
+    /// Switches there and back.
+    #[inline]
+    pub fn there_and_back(&mut self) {
+        self.body.resume(Waker::noop(), false);
+    }
+}
+
+impl Drop for BareSwitch {
+    fn drop(&mut self) {
+        if self.body.has_begun() {
+            self.body.resume(Waker::noop(), true);
+        }
     }
 }

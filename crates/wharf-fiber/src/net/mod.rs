@@ -7,7 +7,7 @@
 //! ```
 //! use std::io::{BufRead, BufReader, Write};
 //! use wharf_fiber::{self as fiber, net::{TcpListener, TcpStream}};
-//! # let runtime = wharf::Runtime::new()?;
+//! # let runtime = wharf::Runtime::new().unwrap();
 //! # fiber::block_on(&runtime, || {
 //! let listener = TcpListener::bind("127.0.0.1:0")?;
 //! let address = listener.local_addr()?;
@@ -22,7 +22,7 @@
 //! let mut answer = String::new();
 //! BufReader::new(stream).read_line(&mut answer)?;
 //! assert_eq!(answer, "HELLO\n");
-//! # std::io::Result::Ok(()) })
+//! # std::io::Result::Ok(()) }).unwrap();
 //! ```
 //!
 //! A cancel of the fiber is an error of the call that waits: see
