@@ -151,7 +151,7 @@ fn resident_bytes() -> io::Result<usize> {
 fn memory_of_a_parked_fiber() -> io::Result<()> {
     let runtime = wharf::Runtime::new()?;
     fiber::block_on(&runtime, || {
-        let park = || fiber::spawn(|| drop(fiber::try_wait(std::future::pending::<()>()).is_ok()));
+        let park = || fiber::spawn(|| fiber::try_wait(std::future::pending::<()>()).is_ok());
         let first = park();
         fiber::yield_now();
         let before = resident_bytes()?;
