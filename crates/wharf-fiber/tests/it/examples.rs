@@ -7,10 +7,10 @@ use wharf_fiber::net::{TcpListener, TcpStream};
 
 use crate::on_each_backend;
 
-#[path = "../../examples/chat.rs"]
-mod chat;
 #[path = "../../examples/echo_three_styles.rs"]
 mod echo_three_styles;
+#[path = "../../examples/line_chat.rs"]
+mod line_chat;
 #[path = "../../examples/sleepers.rs"]
 mod sleepers;
 
@@ -29,7 +29,7 @@ fn chat_takes_lines_to_all_others() {
     on_each_backend(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = fiber::spawn(move || chat::serve(&listener));
+        let server = fiber::spawn(move || line_chat::serve(&listener));
         let first = TcpStream::connect(address).unwrap();
         let mut first_lines = BufReader::new(&first).lines();
         let mut next = || first_lines.next().unwrap().unwrap();

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use crate::op::{FileType, Metadata};
 use crate::sys::time;
 
-/// What openat2(2) is told: like [`OpenOptions`], and not to leave the directory.
+/// What openat2(2) is told: like `OpenOptions`, and not to leave the directory.
 #[repr(transparent)]
 pub(crate) struct OpenHow(libc::open_how);
 

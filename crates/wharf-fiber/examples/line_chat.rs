@@ -1,7 +1,7 @@
 //! A chat room in lines, with the `BufReader` of the standard library: every line that somebody
 //! sends goes to all the others.
 //!
-//! `cargo run -p wharf-fiber --example chat -- 127.0.0.1:7777`, then `nc 127.0.0.1 7777` in several
+//! `cargo run -p wharf-fiber --example line_chat -- 127.0.0.1:7777`, then `nc 127.0.0.1 7777` in several
 //! terminals.
 
 use std::cell::RefCell;
