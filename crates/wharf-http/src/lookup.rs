@@ -6,9 +6,14 @@
 //! two looks at a time, however many they are.
 //!
 //! ```text
-//! request a ---> look 1 ---> a
-//!    requests b, c, d ..... look 2 ---> b, c, d
+//! request a ---> looks by itself ---> a
+//!    request b ---> a task's look 1 ---> b
+//!       requests c, d, e .............. look 2 ---> c, d, e
 //! ```
+//!
+//! Who is alone with a name looks by itself, for itself only. As soon as there are two, a task looks
+//! for the second and for all who come then: what several wait for must not hang on one of them,
+//! who may go away, or rest.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -53,15 +58,23 @@ struct Waiting {
     answer: oneshot::Sender<Outcome>,
 }
 
-/// The looks that are under way below one root: by name, who waits for the next one.
+/// Who looks at a name.
+enum Looking {
+    /// A request, by itself.
+    Alone,
+    /// A task, and these wait for its next look.
+    Task(Vec<Waiting>),
+}
+
+/// The looks that are under way below one root, by name.
 #[derive(Clone, Default)]
 pub(crate) struct Lookups {
-    waiting: Rc<RefCell<HashMap<PathBuf, Vec<Waiting>>>>,
+    names: Rc<RefCell<HashMap<PathBuf, Looking>>>,
 }
 
 impl std::fmt::Debug for Lookups {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Lookups({})", self.waiting.borrow().len())
+        write!(f, "Lookups({})", self.names.borrow().len())
     }
 }
 
@@ -71,40 +84,61 @@ impl Lookups {
     /// # Errors
     /// The status that the file system's error is to a client.
     pub(crate) async fn find(&self, root: &Rc<Root>, path: &Path, wants_bytes: bool) -> Outcome {
+        let receiver = match self.join(root, path, wants_bytes) {
+            Some(receiver) => receiver,
+            None => {
+                let _alone = Named {
+                    lookups: self,
+                    path,
+                    is_task: false,
+                };
+                return look(root, path, wants_bytes).await;
+            }
+        };
         // Its task ends without an answer only by a panic, or with the runtime.
-        let outcome = self.join(root, path, wants_bytes).await;
+        let outcome = receiver.await;
         outcome.unwrap_or(Err(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    /// Waits for the next look, and sees to it that there will be one.
-    fn join(&self, root: &Rc<Root>, path: &Path, wants_bytes: bool) -> oneshot::Receiver<Outcome> {
+    /// Waits for the next look of a task; `None` if nobody else asks for this name.
+    fn join(
+        &self,
+        root: &Rc<Root>,
+        path: &Path,
+        wants_bytes: bool,
+    ) -> Option<oneshot::Receiver<Outcome>> {
+        let mut names = self.names.borrow_mut();
+        let Some(looking) = names.get_mut(path) else {
+            names.insert(path.to_owned(), Looking::Alone);
+            return None;
+        };
         let (answer, receiver) = oneshot::channel();
         let waiting = Waiting {
             wants_bytes,
             answer,
         };
-        let mut all = self.waiting.borrow_mut();
-        if let Some(list) = all.get_mut(path) {
-            list.push(waiting);
-        } else {
-            all.insert(path.to_owned(), vec![waiting]);
-            let (lookups, root, path) = (self.clone(), Rc::clone(root), path.to_owned());
-            // In a task of its own: a client that goes away must not take the look from the others.
-            drop(wharf::spawn(async move { lookups.run(&root, path).await }));
+        match looking {
+            Looking::Task(list) => list.push(waiting),
+            Looking::Alone => {
+                *looking = Looking::Task(vec![waiting]);
+                let (lookups, root, path) = (self.clone(), Rc::clone(root), path.to_owned());
+                drop(wharf::spawn(async move { lookups.run(&root, &path).await }));
+            }
         }
-        receiver
+        Some(receiver)
     }
 
     /// Looks until nobody waits for another look.
-    async fn run(&self, root: &Root, path: PathBuf) {
-        let mut name = Named {
+    async fn run(&self, root: &Root, path: &Path) {
+        let _named = Named {
             lookups: self,
-            path: Some(path),
+            path,
+            is_task: true,
         };
-        while let Some(path) = &name.path {
-            let waiting = match self.waiting.borrow_mut().get_mut(path) {
-                Some(list) if !list.is_empty() => std::mem::take(list),
-                _ => break,
+        loop {
+            let waiting = match self.names.borrow_mut().get_mut(path) {
+                Some(Looking::Task(list)) if !list.is_empty() => std::mem::take(list),
+                _ => return,
             };
             let wants_bytes = waiting.iter().any(|one| one.wants_bytes);
             let outcome = look(root, path, wants_bytes).await;
@@ -113,28 +147,26 @@ impl Lookups {
                 drop(one.answer.send(outcome.clone()));
             }
         }
-        name.forget();
     }
 }
 
-/// A name in the table; it leaves with its task, also when that panics.
+/// A name in the table; it leaves with whoever looks at it, also when that panics or goes away.
 struct Named<'l> {
     lookups: &'l Lookups,
-    path: Option<PathBuf>,
-}
-
-impl Named<'_> {
-    fn forget(&mut self) {
-        if let Some(path) = self.path.take() {
-            let list = self.lookups.waiting.borrow_mut().remove(&path);
-            drop(list);
-        }
-    }
+    path: &'l Path,
+    is_task: bool,
 }
 
 impl Drop for Named<'_> {
     fn drop(&mut self) {
-        self.forget();
+        let mut names = self.lookups.names.borrow_mut();
+        // What one began alone may have become a task's since.
+        let left = match names.get(self.path) {
+            Some(Looking::Task(_)) if !self.is_task => None,
+            _ => names.remove(self.path),
+        };
+        drop(names);
+        drop(left);
     }
 }
 

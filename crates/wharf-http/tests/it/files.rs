@@ -1,8 +1,10 @@
 //! The static file service, asked without a socket.
 
 use std::fs;
+use std::future::{Future, poll_fn};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -382,5 +384,32 @@ fn root_that_is_exchanged_for_another_is_noticed() {
         });
         seen.await.expect("it is found again");
         assert_eq!(get(&files, "/page").await.text(), "third");
+    });
+}
+
+#[test]
+fn requests_for_one_file_do_not_hang_on_each_other() {
+    on_each_backend(async || {
+        let dir = Dir::new();
+        dir.write("page", "here");
+        let files = Files::new(dir.path()).await.unwrap();
+        // So that the root is open, and the first thing that is waited for is the file.
+        get(&files, "/page").await;
+        for round in 0..3 {
+            let ask = |_| Box::pin(get(&files, "/page"));
+            let mut asking: Vec<_> = (0..5).map(ask).collect();
+            for one in &mut asking {
+                let polled = poll_fn(|cx| Poll::Ready(one.as_mut().poll(cx).is_ready())).await;
+                assert!(!polled, "it has to wait");
+            }
+            // Those who came first go away, or are not looked after for a while.
+            if round > 0 {
+                drop(asking.drain(..round));
+            }
+            for one in asking.into_iter().rev() {
+                let answer = wharf::time::timeout(Duration::from_secs(30), one).await;
+                assert_eq!(answer.expect("it is answered").text(), "here");
+            }
+        }
     });
 }
