@@ -28,7 +28,7 @@ use wharf::fs::{Metadata, OpenOptions};
 use wharf::sync::lock::{Mutex, MutexGuard};
 
 use crate::lend::{lend, lend_mut};
-use crate::wait::{expect_current, try_wait, wait_io};
+use crate::wait::{expect_current, try_wait, wait_in_any_case, wait_io};
 
 /// An open file, whose cursor its clones share, as those of the standard library's do.
 ///
@@ -159,7 +159,9 @@ impl Read for &File {
             if control.is_unwinding() || !self.has_offsets || buf.is_empty() {
                 return wait_io(file.read(buf));
             }
-            lend_mut(control, buf, |lent| file.read_owned(lent))?
+            lend_mut(control, buf, |lent| {
+                wait_io(async { file.read_owned(lent).await.0 })
+            })
         })
     }
 }
@@ -171,7 +173,10 @@ impl Write for &File {
             if control.is_unwinding() || !self.has_offsets || buf.is_empty() {
                 return wait_io(file.write(buf));
             }
-            lend(control, buf, |lent| file.write_owned(lent))
+            lend(control, buf, |lent| {
+                // What has begun is written whole, in spite of a cancel.
+                wait_in_any_case(control, async { file.write_owned(lent).await.0 })
+            })
         })
     }
 

@@ -15,18 +15,15 @@
 // UNSAFETY: a slice with a lifetime is handed out as a buffer without one; that it comes back before
 // its lifetime ends is known to this file, and not to the compiler.
 
-use std::future::Future;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
 use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use wharf::io::{IoBuf, IoBufMut};
 
 use crate::switch::Control;
-use crate::wait::{Cancelled, try_wait};
 
 /// Whether a lent slice has come back, and who waits for that.
 #[derive(Default)]
@@ -139,49 +136,27 @@ fn until_released<R>(control: &Control, lease: &Lease, f: impl FnOnce() -> R) ->
     }
 }
 
-/// Lends `buf` to the operation that `begin` makes, and waits for its result. A cancel drops the
-/// operation's future, and waits until the system has let go of the slice.
+/// Calls `f` with `buf` as a buffer of its own, and returns when that has come back: `f` may give it to
+/// an operation, and drop the operation's future.
 ///
 /// The fiber must not be unwinding: it may have to be suspended.
-pub(crate) fn lend_mut<F, R>(
-    control: &Control,
-    buf: &mut [u8],
-    begin: impl FnOnce(LentMut) -> F,
-) -> Result<R, Cancelled>
-where
-    F: Future<Output = (R, LentMut)>,
-{
+pub(crate) fn lend_mut<R>(control: &Control, buf: &mut [u8], f: impl FnOnce(LentMut) -> R) -> R {
     let lease = Arc::<Lease>::default();
     let lent = LentMut {
         pointer: buf.as_mut_ptr(),
         len: buf.len(),
         lease: lease.clone(),
     };
-    until_released(control, &lease, || try_wait(async { begin(lent).await.0 }))
+    until_released(control, &lease, || f(lent))
 }
 
-/// Lends `buf` to the operation that `begin` makes, and waits for its result. A cancel does not
-/// interrupt it: what has begun to be written is written whole.
-///
-/// The fiber must not be unwinding: it may have to be suspended.
-pub(crate) fn lend<F, R>(control: &Control, buf: &[u8], begin: impl FnOnce(Lent) -> F) -> R
-where
-    F: Future<Output = (R, Lent)>,
-{
+/// As [`lend_mut`], for a buffer that is read from.
+pub(crate) fn lend<R>(control: &Control, buf: &[u8], f: impl FnOnce(Lent) -> R) -> R {
     let lease = Arc::<Lease>::default();
     let lent = Lent {
         pointer: buf.as_ptr(),
         len: buf.len(),
         lease: lease.clone(),
     };
-    until_released(control, &lease, || {
-        let mut future = pin!(async { begin(lent).await.0 });
-        let mut cx = Context::from_waker(control.waker());
-        loop {
-            if let Poll::Ready(result) = future.as_mut().poll(&mut cx) {
-                return result;
-            }
-            control.suspend_in_any_case();
-        }
-    })
+    until_released(control, &lease, || f(lent))
 }

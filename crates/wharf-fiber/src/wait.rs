@@ -13,7 +13,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::io;
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -142,6 +142,19 @@ pub fn try_wait<F: IntoFuture>(future: F) -> Result<F::Output, Cancelled> {
 #[track_caller]
 pub(crate) fn wait_io<T>(future: impl IntoFuture<Output = io::Result<T>>) -> io::Result<T> {
     try_wait(future)?
+}
+
+/// Waits for a future to its end, whether or not the fiber is cancelled meanwhile. It must not be
+/// unwinding.
+pub(crate) fn wait_in_any_case<F: Future>(control: &Control, future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut cx = Context::from_waker(control.waker());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        control.suspend_in_any_case();
+    }
 }
 
 /// Lets every other fiber and task that is ready run before this one goes on.

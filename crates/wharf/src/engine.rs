@@ -172,6 +172,13 @@ impl<O: Operation> OpFuture<O> {
     pub(crate) fn home(&self) -> &Arc<Home> {
         &self.home
     }
+
+    /// Asks for its early end; its output tells the truth. On its own thread only.
+    pub(crate) fn cancel(&self) {
+        if let (Some(worker), Some(token)) = (worker::here(self.home.id), self.token) {
+            worker.queue.cancel(token);
+        }
+    }
 }
 
 impl<O: Operation> Future for OpFuture<O> {

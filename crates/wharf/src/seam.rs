@@ -11,7 +11,10 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
+
+use wharf_queue::{IoBuf, IoBufMut};
 
 use crate::runtime::worker::{self, CURRENT};
 use crate::slab::Key;
@@ -73,6 +76,18 @@ pub trait Duplex {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
     /// See [`TcpStream::write_vectored`](crate::net::TcpStream::write_vectored).
     fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+    /// Reads into a lent buffer, without a copy if nothing has come yet. Dropping the future loses
+    /// nothing, and drops the buffer as soon as the system lets go of it.
+    fn read_lent<B: IoBufMut + Send>(&self, buf: B)
+    -> impl Future<Output = (io::Result<usize>, B)>;
+    /// Sends all of a lent buffer without a copy. Dropping the future drops the buffer as soon as the
+    /// system lets go of it: if it `has_begun`, what is not sent yet is sent from a copy; else
+    /// nothing of it is sent.
+    fn write_lent<B: IoBuf + Send>(
+        &self,
+        buf: B,
+        has_begun: &AtomicBool,
+    ) -> impl Future<Output = (io::Result<usize>, B)>;
     /// See [`TcpStream::flush`](crate::net::TcpStream::flush).
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// See [`TcpStream::shutdown`](crate::net::TcpStream::shutdown).

@@ -25,9 +25,15 @@
 //! # std::io::Result::Ok(()) }).unwrap();
 //! ```
 //!
+//! Slices of 32 KiB and more are lent to the system: what comes is received into the caller's own
+//! slice, if nothing shorter was read from the stream before, and what is written is sent from it. Such
+//! a write waits until all is sent. Shorter ones are copied, which costs less than an operation for
+//! each.
+//!
 //! A cancel of the fiber is an error of the call that waits: see
 //! [the crate's documentation](crate#cancellation). No byte is lost by it: what a read would have
-//! given is the next reader's, and what a write has taken is sent.
+//! given is the next reader's, and what a write has taken is sent. A write that is interrupted halfway
+//! through a lent slice counts as written: the stream copies the rest, and sends it.
 
 mod stream;
 mod tcp;

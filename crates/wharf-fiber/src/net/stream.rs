@@ -7,13 +7,14 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use wharf::seam::Duplex;
 use wharf::sync::lock::Mutex;
 
-use crate::wait::wait_io;
+use crate::lend::{lend, lend_mut};
+use crate::wait::{Cancelled, expect_current, wait_io};
 
 /// A time-out in nanoseconds; 0 is none.
 #[derive(Default)]
@@ -48,6 +49,19 @@ impl Patience {
                 }
             }),
         }
+    }
+}
+
+/// The length of a slice in bytes from which on it is lent to the system. What is shorter is copied:
+/// that costs less than an operation of its own.
+const LEND_FROM: usize = 32 * 1024;
+
+/// Whether it is of the wait, and not of the operation.
+fn is_interruption(error: &io::Error) -> bool {
+    match error.get_ref() {
+        Some(inner) => inner.is::<Cancelled>(),
+        // That of the system has a number.
+        None => error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none(),
     }
 }
 
@@ -99,20 +113,48 @@ impl<S: Duplex> Stream<S> {
 
     pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let shared = &*self.shared;
-        shared.read_timeout.wait(async {
-            let _turn = shared.reading.lock().await;
-            poll_fn(|cx| shared.stream.poll_read(cx, buf)).await
+        expect_current(|control| {
+            if buf.len() < LEND_FROM || !control.may_wait() {
+                return shared.read_timeout.wait(async {
+                    let _turn = shared.reading.lock().await;
+                    poll_fn(|cx| shared.stream.poll_read(cx, buf)).await
+                });
+            }
+            lend_mut(control, buf, |lent| {
+                shared.read_timeout.wait(async {
+                    let _turn = shared.reading.lock().await;
+                    shared.stream.read_lent(lent).await.0
+                })
+            })
         })
     }
 
     pub(super) fn write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let shared = &*self.shared;
-        if bufs.iter().all(|buf| buf.is_empty()) {
+        let Some(first) = bufs.iter().find(|buf| !buf.is_empty()) else {
             return Ok(0);
-        }
-        shared.write_timeout.wait(async {
-            let _turn = shared.writing.lock().await;
-            poll_fn(|cx| shared.stream.poll_write(cx, bufs)).await
+        };
+        expect_current(|control| {
+            if first.len() < LEND_FROM || !control.may_wait() {
+                return shared.write_timeout.wait(async {
+                    let _turn = shared.writing.lock().await;
+                    poll_fn(|cx| shared.stream.poll_write(cx, bufs)).await
+                });
+            }
+            let has_begun = AtomicBool::new(false);
+            let written = lend(control, first, |lent| {
+                shared.write_timeout.wait(async {
+                    let _turn = shared.writing.lock().await;
+                    shared.stream.write_lent(lent, &has_begun).await.0
+                })
+            });
+            match written {
+                // It was given up halfway: the stream has a copy of the rest, and sends that.
+                Err(error) if has_begun.load(Ordering::Relaxed) && is_interruption(&error) => {
+                    Ok(first.len())
+                }
+                written => written,
+            }
         })
     }
 

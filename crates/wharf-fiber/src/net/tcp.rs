@@ -85,8 +85,9 @@ impl Iterator for Incoming<'_> {
 
 /// A TCP connection that reads and writes as one of the standard library's.
 ///
-/// What is written is sent in the background, as for [`wharf::net::TcpStream`]: a write waits only
-/// when 64 KiB are on their way; `flush` waits until the system has taken all.
+/// What is written in slices shorter than 32 KiB is sent in the background, as for
+/// [`wharf::net::TcpStream`]: such a write waits only when 64 KiB are on their way, and `flush` waits
+/// until the system has taken all. Longer slices are [lent](super).
 pub struct TcpStream {
     stream: Stream<wharf::net::TcpStream>,
 }

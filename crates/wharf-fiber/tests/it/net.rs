@@ -230,3 +230,200 @@ fn destructor_that_writes_while_a_panic_unwinds_sends_its_bytes() {
         assert_eq!(text, "last words");
     });
 }
+
+/// Longer than what is copied.
+const LONG: usize = 256 * 1024;
+
+fn pattern(len: usize, seed: usize) -> Vec<u8> {
+    (0..len)
+        .map(|at| (at * 7 + seed + at / 251) as u8)
+        .collect()
+}
+
+#[test]
+fn long_slices_are_sent_and_received_whole() {
+    on_each_backend(|| {
+        let (mut client, mut server) = pair();
+        let sent = pattern(5_000_000, 1);
+        let expected = sent.clone();
+        let writer = fiber::spawn(move || {
+            for part in sent.chunks(LONG) {
+                client.write_all(part).unwrap();
+                client.write_all(b"").unwrap();
+            }
+        });
+        let mut received = vec![0; LONG];
+        let mut at = 0;
+        loop {
+            match server.read(&mut received).unwrap() {
+                0 => break,
+                count => {
+                    assert!(received[..count] == expected[at..at + count], "at {at}");
+                    at += count;
+                }
+            }
+        }
+        assert_eq!(at, expected.len());
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn short_and_long_writes_keep_their_order() {
+    on_each_backend(|| {
+        let (mut client, mut server) = pair();
+        let writer = fiber::spawn(move || {
+            for round in 0..50 {
+                client.write_all(&pattern(10, round)).unwrap();
+                client.write_all(&pattern(40_000, round)).unwrap();
+            }
+        });
+        for round in 0..50 {
+            let (mut short, mut long) = (vec![0; 10], vec![0; 40_000]);
+            server.read_exact(&mut short).unwrap();
+            server.read_exact(&mut long).unwrap();
+            assert!(short == pattern(10, round) && long == pattern(40_000, round));
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn aborted_read_of_a_long_slice_leaves_what_comes_to_the_next_reader() {
+    on_each_backend(|| {
+        let (mut client, server) = pair();
+        let mut received = Vec::new();
+        for round in 0..300u32 {
+            let clone = server.try_clone().unwrap();
+            let reader = fiber::spawn(move || {
+                let mut buf = vec![0xEE; LONG];
+                let read = (&clone).read(&mut buf);
+                let snapshot = buf.clone();
+                let _pending = fiber::try_wait(wharf::task::yield_now());
+                assert!(snapshot == buf, "written to after its read had ended");
+                read.map(|count| buf[..count].to_vec())
+            });
+            (0..round % 3).for_each(|_| fiber::yield_now());
+            client.write_all(&round.to_le_bytes()).unwrap();
+            (0..round % 7).for_each(|_| fiber::yield_now());
+            reader.abort();
+            if let Ok(Ok(bytes)) = reader.join() {
+                received.extend(bytes);
+            }
+        }
+        drop(client);
+        let mut rest = vec![0; LONG];
+        while let Ok(count @ 1..) = (&server).read(&mut rest) {
+            received.extend(&rest[..count]);
+        }
+        let sent: Vec<u8> = (0..300u32).flat_map(u32::to_le_bytes).collect();
+        assert!(received == sent, "{} of {}", received.len(), sent.len());
+    });
+}
+
+#[test]
+fn aborted_write_of_a_long_slice_ends_at_once_and_is_sent_whole() {
+    on_each_backend(|| {
+        let (client, mut server) = pair();
+        let total = 8 << 20;
+        let clone = client.try_clone().unwrap();
+        let writer = fiber::spawn(move || {
+            let long = pattern(total, 3);
+            // The peer does not read, so this cannot end by itself.
+            (&clone).write(&long)
+        });
+        fiber::sleep(Duration::from_millis(20));
+        assert!(!writer.is_finished());
+        writer.abort();
+        assert_eq!(writer.join().unwrap().unwrap(), total);
+        (&client).write_all(b"and what follows").unwrap();
+        drop(client);
+        let mut received = Vec::new();
+        server.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), total + 16);
+        assert!(received[..total] == pattern(total, 3));
+        assert_eq!(&received[total..], b"and what follows");
+    });
+}
+
+#[test]
+fn aborted_write_that_waits_for_its_turn_sends_nothing() {
+    on_each_backend(|| {
+        let (client, mut server) = pair();
+        let first = client.try_clone().unwrap();
+        let first = fiber::spawn(move || (&first).write(&pattern(8 << 20, 1)));
+        fiber::sleep(Duration::from_millis(10));
+        let second = client.try_clone().unwrap();
+        let second = fiber::spawn(move || (&second).write(&pattern(LONG, 2)));
+        fiber::yield_now();
+        second.abort();
+        assert!(second.join().unwrap().is_err());
+        drop(client);
+        let mut received = Vec::new();
+        server.read_to_end(&mut received).unwrap();
+        assert!(received == pattern(8 << 20, 1));
+        assert_eq!(first.join().unwrap().unwrap(), 8 << 20);
+    });
+}
+
+#[test]
+fn reader_of_a_long_slice_is_not_disturbed_by_an_aborted_write() {
+    on_each_backend(|| {
+        let (client, mut server) = pair();
+        let reader = client.try_clone().unwrap();
+        let reader = fiber::spawn(move || {
+            let mut buf = vec![0; LONG];
+            let count = (&reader).read(&mut buf)?;
+            io::Result::Ok(buf[..count].to_vec())
+        });
+        let writer = fiber::spawn(move || (&client).write(&pattern(8 << 20, 5)));
+        fiber::sleep(Duration::from_millis(10));
+        writer.abort();
+        assert_eq!(writer.join().unwrap().unwrap(), 8 << 20);
+        server.write_all(b"for the reader").unwrap();
+        assert_eq!(reader.join().unwrap().unwrap(), b"for the reader");
+        let mut received = Vec::new();
+        server.read_to_end(&mut received).unwrap();
+        assert!(received == pattern(8 << 20, 5));
+    });
+}
+
+#[test]
+fn timed_out_write_of_a_long_slice_is_sent_whole() {
+    on_each_backend(|| {
+        let (mut client, mut server) = pair();
+        client
+            .set_write_timeout(Some(Duration::from_millis(5)))
+            .unwrap();
+        assert_eq!(client.write(&pattern(8 << 20, 7)).unwrap(), 8 << 20);
+        client.set_write_timeout(None).unwrap();
+        drop(client);
+        let mut received = Vec::new();
+        server.read_to_end(&mut received).unwrap();
+        assert!(received == pattern(8 << 20, 7));
+    });
+}
+
+#[test]
+fn runtime_that_ends_takes_lent_slices_from_a_stalled_connection() {
+    for backend in crate::backends() {
+        let builder = wharf::Runtime::builder().backend(backend);
+        let runtime = builder.linger(Duration::from_millis(50)).build().unwrap();
+        fiber::block_on(&runtime, || {
+            let (client, server) = pair();
+            let reader = server.try_clone().unwrap();
+            drop(fiber::spawn(move || {
+                let mut buf = vec![0; LONG];
+                assert!((&reader).read(&mut buf).is_err());
+            }));
+            drop(fiber::spawn(move || {
+                // Nobody reads what goes the other way.
+                let _held = client;
+                let _cancelled = (&server).write(&pattern(8 << 20, 1));
+            }));
+            (0..5).for_each(|_| fiber::yield_now());
+        });
+        drop(runtime);
+        assert_eq!(fiber::stats().alive, 0);
+    }
+}

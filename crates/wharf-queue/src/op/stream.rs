@@ -52,6 +52,13 @@ reading!(
     Recv { peek: bool }
 );
 
+impl<B> Recv<B> {
+    /// Takes the buffer back from an operation that was not submitted, or was refused.
+    pub fn into_buf(self) -> B {
+        self.buf
+    }
+}
+
 impl<B: IoBufMut> Recv<B> {
     /// Receives from `handle` into `buf`.
     pub fn new(handle: &Handle, buf: B) -> Recv<B> {

@@ -7,12 +7,14 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use wharf_queue::{Handle, IoBuf, IoBufMut};
 
 use super::foreign::{Amount, Foreign, Request, Step};
+use super::lent::LentRead;
 use super::send::Item;
 use super::{Failure, Stream};
 use crate::buf::{OutBuf, PoolBuf};
@@ -192,6 +194,19 @@ impl StreamRef {
         (result.map(|_| filled.unwrap_or(0)), buf)
     }
 
+    /// As `read_owned`, but if nothing has come yet, the system fills the buffer itself. Dropping the
+    /// future loses nothing, and drops the buffer as soon as the system lets go of it.
+    pub(crate) async fn read_lent<B: IoBufMut + Send>(&self, buf: B) -> (io::Result<usize>, B) {
+        let begun = match self.local() {
+            Ok(Some((worker, stream))) => LentRead::begin(worker, stream, buf),
+            _ => Err(buf),
+        };
+        match begun {
+            Ok(reading) => reading.await,
+            Err(buf) => self.read_owned(buf).await,
+        }
+    }
+
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Option<PoolBuf>>> {
         match self.local() {
             Ok(Some((worker, stream))) => stream.poll_recv(&worker, cx),
@@ -246,6 +261,17 @@ impl StreamRef {
     }
 
     pub(crate) async fn write_owned<B: IoBuf + Send>(&self, buf: B) -> (io::Result<usize>, B) {
+        self.write_lent(buf, None).await
+    }
+
+    /// As `write_owned`. With `has_begun`, dropping the future gives the buffer back as soon as the
+    /// system lets go of it; what is not sent of it yet is sent from a copy, if this says that it
+    /// has begun, and nothing otherwise.
+    pub(crate) async fn write_lent<B: IoBuf + Send>(
+        &self,
+        buf: B,
+        has_begun: Option<&AtomicBool>,
+    ) -> (io::Result<usize>, B) {
         if !matches!(self.local(), Ok(Some(_))) {
             // Elsewhere the bytes are copied on their way home.
             let len = buf.as_bytes().len();
@@ -269,7 +295,13 @@ impl StreamRef {
         let (result, out) = match lent.await {
             Err(error) => (Err(error), out.take()),
             Ok(ticket) => {
-                let awaited = Awaited { stream: self };
+                let awaited = Awaited {
+                    stream: self,
+                    reclaims: has_begun.is_some(),
+                };
+                if let Some(has_begun) = has_begun {
+                    has_begun.store(true, Ordering::Relaxed);
+                }
                 let returned = poll_fn(|cx| match self.local() {
                     Ok(Some((worker, stream))) => stream.poll_returned(&worker, cx, ticket),
                     // The stream stays until the buffer is given back, also past its runtime.
@@ -399,16 +431,20 @@ impl StreamRef {
 /// Somebody waits for a lent buffer. When that is given up, the buffer is dropped when it is sent.
 struct Awaited<'a> {
     stream: &'a StreamRef,
+    /// The buffer is wanted back at once.
+    reclaims: bool,
 }
 
 impl Drop for Awaited<'_> {
     fn drop(&mut self) {
-        let key = self.stream.key;
-        self.stream.home.run(move |worker| {
-            if let Some(stream) = worker.sources.stream(key) {
-                stream.forget_ticket(worker);
-            }
-        });
+        let (key, reclaims) = (self.stream.key, self.reclaims);
+        self.stream
+            .home
+            .run(move |worker| match worker.sources.stream(key) {
+                Some(stream) if reclaims => stream.reclaim(worker),
+                Some(stream) => stream.forget_ticket(worker),
+                None => {}
+            });
     }
 }
 

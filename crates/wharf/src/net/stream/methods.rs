@@ -472,6 +472,21 @@ macro_rules! impl_halves {
                 self.stream.poll_write(cx, bufs)
             }
 
+            async fn read_lent<B: wharf_queue::IoBufMut + Send>(
+                &self,
+                buf: B,
+            ) -> (std::io::Result<usize>, B) {
+                self.stream.read_lent(buf).await
+            }
+
+            async fn write_lent<B: wharf_queue::IoBuf + Send>(
+                &self,
+                buf: B,
+                has_begun: &std::sync::atomic::AtomicBool,
+            ) -> (std::io::Result<usize>, B) {
+                self.stream.write_lent(buf, Some(has_begun)).await
+            }
+
             fn poll_flush(
                 &self,
                 cx: &mut std::task::Context<'_>,

@@ -12,6 +12,7 @@
 
 mod foreign;
 mod handle;
+mod lent;
 pub(crate) mod methods;
 mod receive;
 mod send;
@@ -128,6 +129,11 @@ impl Stream {
         } else {
             self.close(worker);
         }
+    }
+
+    /// Whether more can be received.
+    fn is_open(&self) -> bool {
+        !self.is_ended.get() && self.receive.borrow().end.is_none()
     }
 
     /// Takes the socket out, to be attached elsewhere. What was received and not read, and what is

@@ -12,6 +12,8 @@
 //! 1 `Receive::arm`, by a reader that finds nothing, or that has read half of the hoard away.
 //! 2 `Stream::received` cancels. What the kernel took before that still arrives, in order.
 //! 3, 4 the final completion. End and error are sticky, and come behind the data before them.
+//!
+//! From RESTING, a fiber may also lend its own buffer for one receive: LENT, and back; see `lent`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -36,11 +38,13 @@ pub(super) enum End {
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
-enum State {
+pub(super) enum State {
     #[default]
     Resting,
     Armed(Token<op::RecvMulti>),
     Ending,
+    /// A receive into a lent buffer is in flight; see `lent`.
+    Lent,
 }
 
 /// Pieces in order. The first has a place of its own: most often there is no other, and then an
@@ -79,11 +83,11 @@ impl Pieces {
 
 #[derive(Default)]
 pub(super) struct Receive {
-    state: State,
+    pub(super) state: State,
     pieces: Pieces,
     /// Bytes in the pieces.
     len: usize,
-    end: Option<End>,
+    pub(super) end: Option<End>,
     waker: Option<Waker>,
     /// Another thread wants what comes next.
     foreign_wants: bool,
@@ -199,7 +203,7 @@ impl Stream {
         }
     }
 
-    fn wake_reader(&self, mut receive: std::cell::RefMut<'_, Receive>) {
+    pub(super) fn wake_reader(&self, mut receive: std::cell::RefMut<'_, Receive>) {
         let waker = receive.waker.take();
         drop(receive);
         if let Some(waker) = waker {
@@ -356,6 +360,17 @@ impl Stream {
 }
 
 impl Receive {
+    /// Whether nothing has come, nothing is being received, and more can come.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state == State::Resting && self.pieces.first.is_none() && self.end.is_none()
+    }
+
+    /// Puts a piece, with memory of its own, behind those that are there.
+    pub(super) fn put(&mut self, piece: PoolBuf) {
+        self.len += piece.len();
+        self.pieces.push(piece);
+    }
+
     /// Drops the first `count` bytes of the first piece.
     fn consume(&mut self, sources: &Sources, count: usize) {
         let Some(piece) = &mut self.pieces.first else {

@@ -61,9 +61,9 @@ impl Item {
     }
 }
 
-struct Queued {
-    item: Item,
-    ticket: Ticket,
+pub(super) struct Queued {
+    pub(super) item: Item,
+    pub(super) ticket: Ticket,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -105,7 +105,7 @@ impl Returned {
 pub(super) struct SendSide {
     /// Something is in flight; its ticket.
     pub(super) in_flight: Option<Ticket>,
-    queue: VecDeque<Queued>,
+    pub(super) queue: VecDeque<Queued>,
     /// Bytes in the queue.
     queued_len: usize,
     gathering: Vec<u8>,
@@ -168,6 +168,12 @@ impl SendSide {
         let queued = self.queue.remove(position)?;
         self.queued_len -= queued.item.weight();
         Some(queued.item)
+    }
+
+    /// Puts something before everything that waits.
+    pub(super) fn put_first(&mut self, queued: Queued) {
+        self.queued_len += queued.item.weight();
+        self.queue.push_front(queued);
     }
 
     fn next(&mut self) -> Option<Queued> {
@@ -300,7 +306,7 @@ impl Stream {
     }
 
     /// The runtime has ended, and the last lent buffer is given back.
-    fn leave_closed(&self, worker: &Rc<Worker>) {
+    pub(super) fn leave_closed(&self, worker: &Rc<Worker>) {
         if self.is_ended.get() {
             let left = worker.sources.streams.borrow_mut().remove(self.key());
             drop(left);
@@ -426,8 +432,7 @@ impl Stream {
         match submitted {
             Ok(()) => send.in_flight = Some(ticket),
             Err(SubmitError::Full(item)) => {
-                send.queued_len += item.weight();
-                send.queue.push_front(Queued { item, ticket });
+                send.put_first(Queued { item, ticket });
                 drop(send);
                 self.make_dirty(worker);
             }
@@ -438,8 +443,7 @@ impl Stream {
                 match refused_item {
                     Some(item @ Item::Bytes(_)) => {
                         // Whoever lent it gets it back with all that waits.
-                        send.queued_len += item.weight();
-                        send.queue.push_front(Queued { item, ticket });
+                        send.put_first(Queued { item, ticket });
                         drop(send);
                         self.fail_send(worker, failure);
                     }
@@ -471,7 +475,12 @@ impl Stream {
 
     /// A send is finished.
     pub(in crate::net) fn sent(&self, worker: &Rc<Worker>, outcome: Outcome<usize>, buf: OutBuf) {
-        let result = outcome.into_result();
+        let result = match outcome {
+            Outcome::Cancelled { transferred } if self.send.borrow().failure.is_none() => {
+                return self.send_rest(worker, transferred, buf);
+            }
+            outcome => outcome.into_result(),
+        };
         let mut send = self.send.borrow_mut();
         let ticket = send.in_flight.take().unwrap_or(0);
         let is_awaited = ticket != 0 && ticket == send.awaited;
