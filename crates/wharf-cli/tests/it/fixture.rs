@@ -28,7 +28,8 @@ pub(crate) fn send(child: &Child, signal: Signal) {
 }
 
 /// Raises the limit of open files as far as it may be raised, for this process and its children.
-pub(crate) fn many_descriptors() {
+/// Returns the limit.
+pub(crate) fn many_descriptors() -> usize {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -40,6 +41,7 @@ pub(crate) fn many_descriptors() {
     // SAFETY: the limit is valid for reading.
     let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
 /// Makes a FIFO.

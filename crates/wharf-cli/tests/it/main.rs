@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let only = std::env::var("WHARF_BACKEND").unwrap_or_default();
     // The command's own choice is under test; what forces it is given to it by name.
-    fixture::many_descriptors();
+    let _limit = fixture::many_descriptors();
     let mut trials = Vec::new();
     let mut missing = Vec::new();
     for report in wharf_queue::probe() {
