@@ -8,6 +8,7 @@ mod log;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use wharf::Runtime;
@@ -41,7 +42,10 @@ struct Task {
 }
 
 pub(crate) fn run(options: &Options<'_>) -> io::Result<()> {
-    let mut builder = Runtime::builder().workers(options.workers);
+    // A connection is flushed before it is let go; one that is cut off does not take what is sent.
+    let mut builder = Runtime::builder()
+        .workers(options.workers)
+        .linger(Duration::from_secs(1));
     if let Some(backend) = options.backend {
         builder = builder.backend(backend);
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -19,6 +20,10 @@ pub(crate) const CASES: &[Case] = &[
     ),
     ("serve_shows_more_when_told_so", serve_shows_more),
     ("serve_logs_each_request_and_totals", serve_logs),
+    (
+        "serve_ends_in_time_beside_a_client_that_takes_nothing",
+        serve_ends_in_time,
+    ),
     (
         "serve_outlives_the_reader_of_its_output",
         serve_outlives_the_reader,
@@ -156,6 +161,24 @@ fn serve_shows_more(backend: &str) {
         );
     }
     server.stop(Signal::Interrupt).succeeds();
+}
+
+fn serve_ends_in_time(backend: &str) {
+    let dir = site();
+    // More than the buffers of both sides.
+    let huge = fs::File::create(dir.path().join("root/huge")).expect("it can be made");
+    huge.set_len(1 << 30).expect("it can be long");
+    let server = start(backend, &dir, &[]);
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("it is there");
+    stream.read_exact(&mut [0]).expect("the answer begins");
+    // What is under way has ten seconds, and what is cut off then has no further ten.
+    let begin = Instant::now();
+    let out = server.stop(Signal::Terminate).succeeds();
+    assert!(begin.elapsed() < Duration::from_secs(18));
+    assert!(out.contains("broken off"), "{out}");
 }
 
 fn serve_logs(backend: &str) {
