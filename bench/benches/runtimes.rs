@@ -8,7 +8,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use wharf_bench::contest::{Bench, Contestant, Run};
@@ -113,8 +113,8 @@ fn main() -> io::Result<()> {
     bench.contest(
         "timer set and cancelled, a million pending",
         vec![
-            on_tokio_with(|| tokio::time::sleep(FAR)),
-            on_wharf_with(|| wharf::time::sleep(FAR)),
+            on_tokio_with(tokio::time::sleep),
+            on_wharf_with(wharf::time::sleep),
         ],
     )?;
     bench.finish();
@@ -145,17 +145,19 @@ async fn poll_once(mut future: Pin<&mut impl Future<Output = ()>>) {
     .await;
 }
 
-/// Timers that are pending: kept, so that what comes and goes finds them there.
-fn pending_timers<F: Future<Output = ()>>(
-    cx: &mut Context<'_>,
-    sleep: impl Fn() -> F,
+/// Timers that are pending, and are kept, so that what comes and goes finds them there. The runtime has
+/// slept with them once: until then, tokio wakes itself for each new timer.
+async fn pending_timers<F: Future<Output = ()>>(
+    sleep: &impl Fn(Duration) -> F,
 ) -> Vec<Pin<Box<F>>> {
-    let set = |_| {
-        let mut timer = Box::pin(sleep());
-        assert!(timer.as_mut().poll(cx).is_pending());
-        timer
-    };
-    (0..TIMERS).map(set).collect()
+    let mut timers = Vec::with_capacity(TIMERS);
+    for _ in 0..TIMERS {
+        let mut timer = Box::pin(sleep(FAR));
+        poll_once(timer.as_mut()).await;
+        timers.push(timer);
+    }
+    sleep(Duration::from_millis(1)).await;
+    timers
 }
 
 fn tokio_runtime() -> io::Result<tokio::runtime::Runtime> {
@@ -195,10 +197,12 @@ fn on_wharf(work: impl AsyncFn(u64) + 'static) -> Contestant {
     })
 }
 
-fn on_tokio_with<F: Future<Output = ()> + 'static>(sleep: impl Fn() -> F + 'static) -> Contestant {
+fn on_tokio_with<F: Future<Output = ()> + 'static>(
+    sleep: impl Fn(Duration) -> F + 'static,
+) -> Contestant {
     Contestant::new("tokio", move || {
         let runtime = tokio_runtime()?;
-        let pending = runtime.block_on(poll_fn(|cx| Poll::Ready(pending_timers(cx, &sleep))));
+        let pending = runtime.block_on(pending_timers(&sleep));
         Ok(Box::new(move |count| {
             let _pending = &pending;
             timed(count, || runtime.block_on(set_and_cancel(count, &sleep)))
@@ -206,10 +210,12 @@ fn on_tokio_with<F: Future<Output = ()> + 'static>(sleep: impl Fn() -> F + 'stat
     })
 }
 
-fn on_wharf_with<F: Future<Output = ()> + 'static>(sleep: impl Fn() -> F + 'static) -> Contestant {
+fn on_wharf_with<F: Future<Output = ()> + 'static>(
+    sleep: impl Fn(Duration) -> F + 'static,
+) -> Contestant {
     Contestant::new("wharf", move || {
         let runtime = wharf_runtime()?;
-        let pending = runtime.block_on(poll_fn(|cx| Poll::Ready(pending_timers(cx, &sleep))));
+        let pending = runtime.block_on(pending_timers(&sleep));
         Ok(Box::new(move |count| {
             let _pending = &pending;
             timed(count, || runtime.block_on(set_and_cancel(count, &sleep)))
@@ -217,8 +223,8 @@ fn on_wharf_with<F: Future<Output = ()> + 'static>(sleep: impl Fn() -> F + 'stat
     })
 }
 
-async fn set_and_cancel<F: Future<Output = ()>>(count: u64, sleep: &impl Fn() -> F) {
+async fn set_and_cancel<F: Future<Output = ()>>(count: u64, sleep: &impl Fn(Duration) -> F) {
     for _ in 0..count {
-        poll_once(pin!(sleep())).await;
+        poll_once(pin!(sleep(FAR))).await;
     }
 }

@@ -279,12 +279,19 @@ struct Entry {
     /// The first of the operations in flight on it, linked through the slots.
     first: u32,
     in_flight: u32,
-    /// Operations that have this as their second handle: few, and rarely any.
-    second: Vec<u32>,
     /// The slot of the close that waits until nothing is in flight, or `NONE`.
     closing: u32,
+    /// Made on first need and kept: most handles are connections, and never have any.
+    rare: Option<Box<Rare>>,
+}
+
+/// What the queue keeps for few handles.
+#[derive(Default)]
+struct Rare {
+    /// Operations that have this as their second handle.
+    second: Vec<u32>,
     /// Out of descriptors: no accept before this moment, and the last pause.
-    accept_after: Moment,
+    accept_after: Option<Moment>,
     accept_pause: Duration,
 }
 
@@ -295,11 +302,13 @@ impl Entry {
             direct: None,
             first: NONE,
             in_flight: 0,
-            second: Vec::new(),
             closing: NONE,
-            accept_after: Moment::from_nanos(0),
-            accept_pause: Duration::ZERO,
+            rare: None,
         }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 }
 
@@ -321,6 +330,7 @@ impl Handles {
             entries[index as usize] = Entry::new(kind);
             return index;
         }
+        grow_by_a_quarter(&mut *entries);
         entries.push(Entry::new(kind));
         entries.len() as u32 - 1
     }
@@ -366,7 +376,7 @@ impl Handles {
     /// Notes an operation that has this as its second handle.
     pub(crate) fn link_second(&self, index: u32, slot: u32) {
         let entry = &mut self.entries.borrow_mut()[index as usize];
-        entry.second.push(slot);
+        entry.rare().second.push(slot);
         entry.in_flight += 1;
     }
 
@@ -392,8 +402,9 @@ impl Handles {
 
     pub(crate) fn unlink_second(&self, index: u32, slot: u32) -> Option<u32> {
         let entry = &mut self.entries.borrow_mut()[index as usize];
-        let position = entry.second.iter().position(|&other| other == slot)?;
-        entry.second.swap_remove(position);
+        let second = &mut entry.rare.as_mut()?.second;
+        let position = second.iter().position(|&other| other == slot)?;
+        second.swap_remove(position);
         entry.in_flight -= 1;
         (entry.in_flight == 0 && entry.closing != NONE).then_some(entry.closing)
     }
@@ -413,7 +424,9 @@ impl Handles {
             out.push(slot);
             slot = slots.get(slot).handle_next.get();
         }
-        out.extend_from_slice(&entry.second);
+        if let Some(rare) = &entry.rare {
+            out.extend_from_slice(&rare.second);
+        }
     }
 
     /// How many operations are in flight on a handle.
@@ -423,20 +436,51 @@ impl Handles {
 
     /// Notes that an accept ran out of descriptors. Returns when the next one may be tried.
     pub(crate) fn pause_accept(&self, index: u32, now: Moment) -> Moment {
-        let entry = &mut self.entries.borrow_mut()[index as usize];
-        let pause = (entry.accept_pause * 2).clamp(FIRST_ACCEPT_PAUSE, LAST_ACCEPT_PAUSE);
-        entry.accept_pause = pause;
-        entry.accept_after = now + pause;
-        entry.accept_after
+        let mut entries = self.entries.borrow_mut();
+        let rare = entries[index as usize].rare();
+        let pause = (rare.accept_pause * 2).clamp(FIRST_ACCEPT_PAUSE, LAST_ACCEPT_PAUSE);
+        rare.accept_pause = pause;
+        *rare.accept_after.insert(now + pause)
     }
 
     /// Notes that an accept succeeded: the next shortage begins with the shortest pause.
     pub(crate) fn resume_accept(&self, index: u32) {
-        self.entries.borrow_mut()[index as usize].accept_pause = Duration::ZERO;
+        if let Some(rare) = &mut self.entries.borrow_mut()[index as usize].rare {
+            rare.accept_pause = Duration::ZERO;
+        }
     }
 
-    /// When an accept on this handle may be tried; in the past if there was no shortage.
-    pub(crate) fn accept_after(&self, index: u32) -> Moment {
-        self.entries.borrow()[index as usize].accept_after
+    /// When an accept on this handle may be tried, if there was a shortage: perhaps in the past.
+    pub(crate) fn accept_after(&self, index: u32) -> Option<Moment> {
+        let entries = self.entries.borrow();
+        entries[index as usize].rare.as_ref()?.accept_after
+    }
+}
+
+/// Makes room for one more in a list that has as many entries as there are connections: doubling it,
+/// as a vector does, would leave up to half of it unused.
+pub(crate) fn grow_by_a_quarter<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 4 + 16);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_of_a_handle_takes_few_bytes() {
+        assert!(size_of::<Entry>() <= 24, "{}", size_of::<Entry>());
+    }
+
+    #[test]
+    fn list_of_handles_wastes_a_fifth_at_most() {
+        let handles = Handles::default();
+        for _ in 0..10_000 {
+            handles.insert(HandleKind::Stream);
+            let entries = handles.entries.borrow();
+            assert!(entries.capacity() <= entries.len() * 5 / 4 + 16);
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! No allocation per read, write, timer, wake or accept of the steady state: counted.
+//! No allocation per read, write, timer or wake of the steady state, and little memory for a connection
+//! that is idle: counted.
 //!
 //! A test binary of its own, with one test, because the allocator counts for the whole process.
 
@@ -6,14 +7,14 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Write};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use wharf::net::{TcpListener, TcpStream, UdpSocket};
 use wharf::time::{sleep, timeout};
-use wharf_bench::counting::{CountingAllocator, allocations};
+use wharf_bench::counting::{CountingAllocator, allocations, live_bytes};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -105,6 +106,38 @@ async fn datagrams() -> io::Result<()> {
     Ok(())
 }
 
+/// Connections that have been served once and wait, each in a task, cost 1 KiB at most.
+async fn idle_connections() -> io::Result<()> {
+    const CONNECTIONS: usize = 400;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let mut clients = Vec::with_capacity(CONNECTIONS + 1);
+    let mut before = 0;
+    for number in 0..=CONNECTIONS {
+        // The first one brings what there is once for all.
+        if number == 1 {
+            before = live_bytes();
+        }
+        let mut client = std::net::TcpStream::connect(listener.local_addr())?;
+        let (mut server, _) = listener.accept().await?;
+        let served = Rc::new(Cell::new(0));
+        let sent = served.clone();
+        drop(wharf::spawn(async move {
+            while let Ok(Some(piece)) = server.recv().await {
+                sent.set(sent.get() + 1);
+                server.send(piece).await.unwrap();
+            }
+        }));
+        client.write_all(b"a message")?;
+        while served.get() == 0 {
+            wharf::task::yield_now().await;
+        }
+        clients.push(client);
+    }
+    let each = (live_bytes() - before) / CONNECTIONS as u64;
+    assert!(each <= 1024, "an idle connection takes {each} bytes");
+    Ok(())
+}
+
 async fn timers_and_wakes() {
     count("sleep", async || sleep(Duration::from_micros(1)).await).await;
     let waker = Rc::new(Cell::new(None::<Waker>));
@@ -135,6 +168,7 @@ fn steady_state_allocates_nothing() {
             streams().await.unwrap();
             datagrams().await.unwrap();
             timers_and_wakes().await;
+            idle_connections().await.unwrap();
         });
     }
 }

@@ -6,13 +6,17 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::Case;
-use crate::fixture::{Verdict, forbid_io_uring};
+use crate::fixture::{Verdict, forbid_io_uring, limit_descriptors};
 use crate::program::{Run, wharf};
 
 pub(crate) const CASES: &[Case] = &[
     ("doctor_tells_programs", doctor_tells_programs),
     ("doctor_tells_people", doctor_tells_people),
     ("doctor_explains_a_filter", doctor_explains_a_filter),
+    (
+        "doctor_says_of_a_backend_what_a_queue_finds",
+        doctor_says_of_a_backend_what_a_queue_finds,
+    ),
     (
         "backend_that_is_not_to_be_had_is_a_failure",
         backend_that_is_not_to_be_had_is_a_failure,
@@ -124,6 +128,29 @@ fn doctor_explains_a_filter(_: &str) {
         forbid_io_uring(&mut command, verdict);
         assert!(Run::of(command).succeeds().contains("epoll"));
     }
+}
+
+/// With few descriptors a ring can be had and what wakes its queue cannot.
+fn doctor_says_of_a_backend_what_a_queue_finds(name: &str) {
+    let mut seen = [0, 0];
+    // With fewer, the loader of programs finds no place for a library.
+    for descriptors in 4..=6 {
+        let mut command = doctor(name, &["--json"]);
+        limit_descriptors(&mut command, descriptors);
+        let run = Run::of(command);
+        let report: Value = serde_json::from_str(&run.out).expect("it is JSON");
+        let mine = backend(&report, name);
+        let is_made = report["chosen"] == name;
+        assert_eq!(mine["available"], is_made, "{descriptors}: {report}");
+        seen[usize::from(is_made)] += 1;
+        if is_made {
+            run.succeeds();
+        } else {
+            assert!(mine["reason"].to_string().contains("ulimit -n"), "{mine}");
+            run.fails(1, &["ulimit -n"]);
+        }
+    }
+    assert!(seen[0] > 0 && seen[1] > 0, "both were to be seen: {seen:?}");
 }
 
 fn backend_that_is_not_to_be_had_is_a_failure(_: &str) {

@@ -19,6 +19,7 @@ super::cases!(
     "C1" vectored_send_and_recv_keep_the_order,
     "C1" slice_receives_behind_what_it_keeps,
     "R6" datagram_longer_than_the_buffer_is_truncated,
+    "C7" datagram_that_is_too_long_is_an_error_of_its_send,
     "R6" datagrams_from_the_pool_keep_sender_and_bounds,
     "C1" recv_multi_brings_all_bytes_and_one_final_completion,
     "C10" recv_multi_rests_on_an_empty_pool_and_goes_on,
@@ -185,6 +186,23 @@ fn datagram_longer_than_the_buffer_is_truncated(factory: &Factory) {
     assert_eq!(finish(&queue, token).0.into_result().expect("sent"), 4);
     let mut bytes = [0; 8];
     assert_eq!(peer.recv(&mut bytes).expect("arrives"), 4);
+}
+
+fn datagram_that_is_too_long_is_an_error_of_its_send(factory: &Factory) {
+    let queue = factory.queue();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    let peer = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    let address = peer.local_addr().expect("bound");
+    let socket = queue.attach(socket).expect("a socket");
+    for len in [70_000, 4] {
+        let send = op::SendTo::new(&socket, vec![1; len], address);
+        let token = queue.submit(send).expect("room");
+        let (outcome, buf) = finish(&queue, token);
+        assert_eq!(buf.len(), len);
+        assert_eq!(outcome.into_result().is_ok(), len == 4);
+    }
+    let mut bytes = [0; 8];
+    assert_eq!(peer.recv(&mut bytes).expect("the second one"), 4);
 }
 
 fn datagrams_from_the_pool_keep_sender_and_bounds(factory: &Factory) {

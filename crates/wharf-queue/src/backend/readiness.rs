@@ -30,7 +30,7 @@ use self::attempt::Tried;
 use self::parking::{Direction, HandleState};
 use super::{Backend, Config, Sleep};
 use crate::bufpool::PoolCore;
-use crate::handle::HandleKind;
+use crate::handle::{HandleKind, grow_by_a_quarter};
 use crate::ledger::Ledger;
 use crate::notify::Wake;
 use crate::op::{Op, OpKind, Support, Target};
@@ -109,6 +109,7 @@ impl<S: Selector> Emulation<S> {
 
     #[cold]
     fn make_room(&mut self, index: u32) {
+        grow_by_a_quarter(&mut self.handles);
         self.handles.resize(index as usize + 1, HandleState::new(0));
     }
 
@@ -150,7 +151,7 @@ impl<S: Selector> Emulation<S> {
             Tried::Watch => {
                 if self.register(ledger, record, fd) {
                     record.backend_word.set(PARKED_WATCH);
-                    self.state(fd.index).watchers.push(record.index());
+                    self.state(fd.index).watchers.push_back(ledger, record);
                 }
             }
         }
@@ -206,7 +207,6 @@ impl<S: Selector> Emulation<S> {
 
     /// Takes a parked operation off its list.
     fn unpark(&mut self, ledger: &Ledger, record: &Slot) {
-        let slot = record.index();
         let word = record.backend_word.get();
         record.backend_word.set(word & CONNECTING);
         let index = match *record.op() {
@@ -216,7 +216,7 @@ impl<S: Selector> Emulation<S> {
         match word & PARKED_MASK {
             PARKED_READ => self.state(index).readers.remove(ledger, record),
             PARKED_WRITE => self.state(index).writers.remove(ledger, record),
-            PARKED_WATCH => self.state(index).watchers.retain(|&other| other != slot),
+            PARKED_WATCH => self.state(index).watchers.remove(ledger, record),
             _ => {}
         }
     }
@@ -226,16 +226,14 @@ impl<S: Selector> Emulation<S> {
         self.state(index).due = false;
         self.service_direction(ledger, index, Direction::Read);
         self.service_direction(ledger, index, Direction::Write);
-        if self.state(index).watchers.is_empty() {
-            return;
-        }
-        // Nobody else comes to watch meanwhile, so the list and its memory can be put back.
-        let mut watchers = std::mem::take(&mut self.state(index).watchers);
-        watchers.retain(|&slot| {
+        let mut slot = self.state(index).watchers.first;
+        while slot != NONE {
             let record = ledger.slots.get(slot);
-            matches!(self.attempt(ledger, record), Tried::Watch)
-        });
-        self.state(index).watchers = watchers;
+            slot = record.list_next.get();
+            if !matches!(self.attempt(ledger, record), Tried::Watch) {
+                self.state(index).watchers.remove(ledger, record);
+            }
+        }
     }
 
     /// Tries those that wait for a direction, the first one first. It stays on the list meanwhile,

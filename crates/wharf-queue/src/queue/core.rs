@@ -102,10 +102,9 @@ impl Core {
     pub(super) fn start_accept(&self, record: &Slot, fd: Target) {
         let after = self.ledger.handles.accept_after(fd.index);
         let mut backend = self.backend.borrow_mut();
-        if after > Moment::from_nanos(0) && after > backend.now() {
-            self.ledger.delay(record.index(), after);
-        } else {
-            backend.submit(&self.ledger, record);
+        match after.filter(|&after| after > backend.now()) {
+            Some(after) => self.ledger.delay(record.index(), after),
+            None => backend.submit(&self.ledger, record),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::task::{Context, Poll};
 
 use wharf_queue::{Address, Handle, SocketOption};
@@ -109,7 +109,7 @@ impl TcpListener {
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         self.inner.poll_accept(cx).map_ok(|accepted| {
             let stream = TcpStream::from_accepted(accepted);
-            let peer = stream.peer;
+            let peer = stream.peer_addr();
             (stream, peer)
         })
     }
@@ -148,8 +148,37 @@ impl fmt::Debug for TcpListener {
 /// stream sends what was written, in the background and in order, and then closes it.
 pub struct TcpStream {
     stream: StreamRef,
-    local: SocketAddr,
-    peer: SocketAddr,
+    ends: Ends,
+}
+
+/// The addresses of a connection's two ends: 16 bytes for the commonest family, where two of
+/// `SocketAddr` would take 64.
+enum Ends {
+    V4(SocketAddrV4, SocketAddrV4),
+    Other(Box<(SocketAddr, SocketAddr)>),
+}
+
+impl Ends {
+    fn new(local: SocketAddr, peer: SocketAddr) -> Ends {
+        match (local, peer) {
+            (SocketAddr::V4(local), SocketAddr::V4(peer)) => Ends::V4(local, peer),
+            both => Ends::Other(Box::new(both)),
+        }
+    }
+
+    fn local(&self) -> SocketAddr {
+        match self {
+            Ends::V4(local, _) => (*local).into(),
+            Ends::Other(both) => both.0,
+        }
+    }
+
+    fn peer(&self) -> SocketAddr {
+        match self {
+            Ends::V4(_, peer) => (*peer).into(),
+            Ends::Other(both) => both.1,
+        }
+    }
 }
 
 impl TcpStream {
@@ -182,8 +211,7 @@ impl TcpStream {
         };
         Ok(TcpStream {
             stream,
-            local,
-            peer,
+            ends: Ends::new(local, peer),
         })
     }
 
@@ -195,8 +223,7 @@ impl TcpStream {
         } = accepted;
         TcpStream {
             stream,
-            local: ip(&local),
-            peer: ip(&peer),
+            ends: Ends::new(ip(&local), ip(&peer)),
         }
     }
 
@@ -216,13 +243,13 @@ impl TcpStream {
     /// This side's address.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.local
+        self.ends.local()
     }
 
     /// The peer's address.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
-        self.peer
+        self.ends.peer()
     }
 
     /// Sets whether small writes are sent at once (`TCP_NODELAY`).
@@ -281,10 +308,34 @@ impl TcpStream {
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TcpStream({} -> {})", self.local, self.peer)
+        write!(
+            f,
+            "TcpStream({} -> {})",
+            self.ends.local(),
+            self.ends.peer()
+        )
     }
 }
 
 impl_read!(TcpStream, |this| this.stream);
 impl_write!(TcpStream, |this| this.stream);
 impl_halves!(TcpStream);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_takes_few_bytes_and_keeps_addresses_of_each_family() {
+        assert!(size_of::<TcpStream>() <= 48, "{}", size_of::<TcpStream>());
+        for (local, peer) in [
+            ("127.0.0.1:1", "10.0.0.2:65535"),
+            ("[::1]:1", "[fe80::2%3]:65535"),
+            ("[::1]:1", "0.0.0.0:0"),
+        ] {
+            let (local, peer) = (local.parse().unwrap(), peer.parse().unwrap());
+            let ends = Ends::new(local, peer);
+            assert_eq!((ends.local(), ends.peer()), (local, peer));
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! Buffers and lines over everything, foreign descriptors, the standard streams.
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
 
 use futures_lite::{StreamExt, future};
 use wharf::fs::{self, File};
@@ -13,6 +12,23 @@ use wharf::task::yield_now;
 
 use crate::fs::{dir, poll_once};
 use crate::{backends, on_each_backend};
+
+/// Two ends of a stream.
+#[cfg(unix)]
+fn plain_pair() -> (
+    std::os::unix::net::UnixStream,
+    std::os::unix::net::UnixStream,
+) {
+    std::os::unix::net::UnixStream::pair().unwrap()
+}
+
+/// Two ends of a stream.
+#[cfg(not(unix))]
+fn plain_pair() -> (std::net::TcpStream, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (here, listener.accept().unwrap().0)
+}
 
 #[test]
 fn lines_and_pieces_are_read_from_a_file() {
@@ -96,7 +112,7 @@ fn copy_of_a_buffer_leaves_to_the_reader_what_was_not_written() {
 #[test]
 fn foreign_descriptor_is_waited_for_and_stays_its_owners() {
     on_each_backend(2, async || {
-        let (here, mut there) = UnixStream::pair().unwrap();
+        let (here, mut there) = plain_pair();
         let mut here = AsyncFd::new(here).unwrap();
         here.writable().await.unwrap();
         assert!(here.ready(Interest::Both).await.unwrap().is_writable());
@@ -141,7 +157,7 @@ fn foreign_descriptor_is_waited_for_and_stays_its_owners() {
 #[test]
 fn full_descriptor_becomes_writable_when_it_is_emptied() {
     on_each_backend(1, async || {
-        let (here, mut there) = UnixStream::pair().unwrap();
+        let (here, mut there) = plain_pair();
         let mut here = AsyncFd::new(here).unwrap();
         let mut sent = 0;
         while let Ok(count) = here.get_ref().write(&[7; 10_000]) {

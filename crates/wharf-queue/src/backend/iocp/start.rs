@@ -158,8 +158,10 @@ impl Iocp {
                 }
             }
             Ok(_) => self.link(record, index),
-            // It has been carried out, and its packet is on the way.
-            Err(error) if socket::is_truncated(error) && !what.skips => self.link(record, index),
+            // It has been carried out, and its packet is on the way. A send of too much is not.
+            Err(error) if socket::is_truncated(error) && !what.skips && receives(record.op()) => {
+                self.link(record, index);
+            }
             Err(error) => {
                 self.requests.give_back(index);
                 self.ended(ledger, record, what.role, End::Failed(error));
@@ -408,6 +410,15 @@ impl Iocp {
     pub(super) fn is_to_end(record: &Slot) -> bool {
         record.cancel.get() != CancelReason::None
     }
+}
+
+/// Whether an operation takes something from its handle, of which there may be more than it has room
+/// for.
+fn receives(op: &Op) -> bool {
+    matches!(
+        *op,
+        Op::Recv { .. } | Op::RecvMessage { .. } | Op::Read { .. }
+    )
 }
 
 /// The socket that an operation makes overlapped calls on, or calls that must not wait.

@@ -75,7 +75,7 @@ pub(super) struct HandleState {
     pub(super) epoch: u32,
     pub(super) readers: List,
     pub(super) writers: List,
-    pub(super) watchers: Vec<u32>,
+    pub(super) watchers: List,
 }
 
 impl HandleState {
@@ -92,7 +92,7 @@ impl HandleState {
             epoch,
             readers: List::EMPTY,
             writers: List::EMPTY,
-            watchers: Vec::new(),
+            watchers: List::EMPTY,
         }
     }
 

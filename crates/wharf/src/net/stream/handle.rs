@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use wharf_queue::{Handle, IoBuf, IoBufMut};
 
@@ -252,12 +252,14 @@ impl StreamRef {
         polled.map(|written| written.map(drop))
     }
 
-    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let count = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(bytes)])).await?;
-            bytes = &bytes[count..];
-        }
-        Ok(())
+    pub(crate) fn write_all(&self, mut bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
+        poll_fn(move |cx| {
+            while !bytes.is_empty() {
+                let count = ready!(self.poll_write(cx, &[IoSlice::new(bytes)]))?;
+                bytes = &bytes[count..];
+            }
+            Poll::Ready(Ok(()))
+        })
     }
 
     pub(crate) async fn write_owned<B: IoBuf + Send>(&self, buf: B) -> (io::Result<usize>, B) {

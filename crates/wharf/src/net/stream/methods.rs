@@ -15,9 +15,9 @@ macro_rules! impl_read {
             /// # Errors
             /// `ConnectionReset` if the peer reset the connection, behind the bytes that came
             /// before; `NotConnected` if the runtime has ended.
-            pub async fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            pub fn read(&mut self, buf: &mut [u8]) -> impl Future<Output = std::io::Result<usize>> {
                 let $this = &*self;
-                std::future::poll_fn(|cx| $stream.poll_read(cx, buf)).await
+                std::future::poll_fn(move |cx| $stream.poll_read(cx, buf))
             }
 
             /// Reads until `buf` is full.
@@ -81,9 +81,11 @@ macro_rules! impl_read {
             ///
             /// # Errors
             /// As [`read`](Self::read).
-            pub async fn recv(&mut self) -> std::io::Result<Option<$crate::io::PoolBuf>> {
+            pub fn recv(
+                &mut self,
+            ) -> impl Future<Output = std::io::Result<Option<$crate::io::PoolBuf>>> {
                 let $this = &*self;
-                std::future::poll_fn(|cx| $stream.poll_recv(cx)).await
+                std::future::poll_fn(move |cx| $stream.poll_recv(cx))
             }
         }
 
@@ -170,10 +172,11 @@ macro_rules! impl_write {
             /// # Errors
             /// Those of this write or an earlier one: `BrokenPipe` or `ConnectionReset` if the peer
             /// is gone; `NotConnected` if the runtime has ended.
-            pub async fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+            pub fn write(&mut self, buf: &[u8]) -> impl Future<Output = std::io::Result<usize>> {
                 let $this = &*self;
-                std::future::poll_fn(|cx| $stream.poll_write(cx, &[std::io::IoSlice::new(buf)]))
-                    .await
+                std::future::poll_fn(move |cx| {
+                    $stream.poll_write(cx, &[std::io::IoSlice::new(buf)])
+                })
             }
 
             /// Writes all of `buf`. It returns when the last byte is in the outgoing buffer; to wait
@@ -183,9 +186,9 @@ macro_rules! impl_write {
             ///
             /// # Errors
             /// As [`write`](Self::write).
-            pub async fn write_all(&mut self, buf: &[u8]) -> std::io::Result<()> {
+            pub fn write_all(&mut self, buf: &[u8]) -> impl Future<Output = std::io::Result<()>> {
                 let $this = &*self;
-                $stream.write_all(buf).await
+                $stream.write_all(buf)
             }
 
             /// Writes from several buffers, in order; else as [`write`](Self::write).
@@ -221,10 +224,13 @@ macro_rules! impl_write {
             ///
             /// # Errors
             /// As [`write`](Self::write).
-            pub async fn send(&mut self, piece: $crate::io::PoolBuf) -> std::io::Result<()> {
+            pub fn send(
+                &mut self,
+                piece: $crate::io::PoolBuf,
+            ) -> impl Future<Output = std::io::Result<()>> {
                 let $this = &*self;
                 let mut piece = Some(piece);
-                std::future::poll_fn(|cx| $stream.poll_send(cx, &mut piece)).await
+                std::future::poll_fn(move |cx| $stream.poll_send(cx, &mut piece))
             }
 
             /// Sends `len` bytes of `file` from `offset` on, behind everything that was written, and
