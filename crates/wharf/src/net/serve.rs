@@ -13,7 +13,7 @@ use super::stream::StreamRef;
 use super::tcp::{TcpListener, TcpStream};
 use super::{TcpSocket, tcp};
 use crate::runtime::home::{Home, Message, gone};
-use crate::runtime::worker;
+use crate::runtime::worker::{self, Worker};
 use crate::task::{JoinHandle, spawn, spawn_on};
 
 /// Accepts connections and hands each to the worker that has the fewest, where `handler` makes the
@@ -52,7 +52,7 @@ where
             Err(error) => return Err(error),
         };
         let worker = worker::here(listener.inner().home().id).ok_or_else(gone)?;
-        let target = least_loaded(&worker.home);
+        let target = least_loaded(&worker);
         if target.id == worker.home.id {
             if let Ok(stream) = TcpStream::from_connected(StreamRef::new(&worker, socket)) {
                 drop(spawn(handler(stream)));
@@ -80,11 +80,11 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// The worker with the fewest connections; the accepting one, if others have as few.
-fn least_loaded(here: &Arc<Home>) -> Arc<Home> {
+fn least_loaded(here: &Worker) -> Arc<Home> {
     let load = |home: &Home| home.connections.load(Ordering::Relaxed);
     let homes = here.team.homes().iter();
-    let least = homes.min_by_key(|home| (load(home), home.id != here.id));
-    least.unwrap_or(here).clone()
+    let least = homes.min_by_key(|home| (load(home), home.id != here.home.id));
+    least.unwrap_or(&here.home).clone()
 }
 
 fn hand_over<H, F>(target: &Arc<Home>, socket: OwnedHandle, handler: Arc<H>)

@@ -14,7 +14,6 @@ use std::task::Wake;
 use async_task::Runnable;
 use wharf_queue::Notifier;
 
-use super::Team;
 use super::inbox::Inbox;
 use super::worker::{self, Worker};
 use crate::slab::Key;
@@ -37,7 +36,6 @@ pub(crate) struct Home {
     pub(crate) id: u64,
     /// Its place in its runtime.
     pub(crate) index: usize,
-    pub(crate) team: Arc<Team>,
     inbox: Inbox<Message>,
     notifier: Notifier,
     /// The worker's thread is to end.
@@ -49,11 +47,10 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    pub(crate) fn new(id: u64, index: usize, team: Arc<Team>, notifier: Notifier) -> Home {
+    pub(crate) fn new(id: u64, index: usize, notifier: Notifier) -> Home {
         Home {
             id,
             index,
-            team,
             inbox: Inbox::new(),
             notifier,
             stopping: AtomicBool::new(false),

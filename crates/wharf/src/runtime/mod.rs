@@ -63,7 +63,7 @@ impl Team {
 #[must_use]
 #[track_caller]
 pub fn workers() -> usize {
-    worker::expect_current().home.team.homes().len()
+    worker::expect_current().team.homes().len()
 }
 
 /// The number of the current worker: 0 is the one that [`Runtime::block_on`] runs on.

@@ -95,6 +95,8 @@ fn resting(id: u64) -> Option<Rc<Worker>> {
 
 pub(crate) struct Worker {
     pub(crate) home: Arc<Home>,
+    /// The team knows the homes; so it is the worker's, and not the home's.
+    pub(crate) team: Arc<Team>,
     pub(crate) queue: Queue,
     pub(crate) options: Rc<Options>,
     ready: RefCell<VecDeque<Runnable<Meta>>>,
@@ -130,9 +132,10 @@ impl Worker {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let queue = options.queue()?;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let home = Home::new(id, index, team.clone(), queue.notifier());
+        let home = Home::new(id, index, queue.notifier());
         let worker = Rc::new(Worker {
             home: Arc::new(home),
+            team: team.clone(),
             queue,
             options,
             ready: RefCell::default(),
@@ -453,7 +456,7 @@ impl Worker {
     /// Waits until the tasks of the other workers are dropped too: what they have written to handles
     /// of this worker is on its way here then. One that is blocked is not waited for without end.
     fn await_other_workers(self: &Rc<Worker>) {
-        let team = &self.home.team;
+        let team = &self.team;
         team.tasks_are_dropped();
         let until = self.now() + self.options.teardown_timeout;
         while !team.is_without_tasks() && self.now() < until {

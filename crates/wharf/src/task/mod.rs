@@ -101,7 +101,7 @@ where
     F::Output: Send + 'static,
 {
     let here = worker::expect_current();
-    let home = here.home.team.home(worker);
+    let home = here.team.home(worker);
     if home.id == here.home.id {
         return spawn_in(&here, None, CallThenAwait::new(make));
     }
