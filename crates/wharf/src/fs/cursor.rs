@@ -142,6 +142,17 @@ impl ReadSide for File {
         cursor.position = cursor.position.saturating_add(count as u64);
         Poll::Ready(Ok(piece))
     }
+
+    fn put_back_side(&mut self, piece: PoolBuf) {
+        let cursor = &mut self.cursor;
+        cursor.position = cursor.position.saturating_sub(piece.len() as u64);
+        if self.conduit.is_file() {
+            // It is there to be read again.
+            cursor.incoming.discard();
+        } else {
+            cursor.incoming.put_back(piece);
+        }
+    }
 }
 
 impl WriteSide for File {

@@ -15,7 +15,8 @@ use super::{PoolBuf, RecvPooled};
 /// Copies everything from `reader` to `writer` until the reader ends, and flushes the writer. Gives
 /// the number of bytes.
 ///
-/// Dropping the future may lose what was received and not yet written; the streams are not closed.
+/// Dropping the future loses nothing: what was received and not yet written is put back, to be read
+/// again, and the streams are not closed.
 ///
 /// # Errors
 /// The first of either stream.
@@ -24,8 +25,23 @@ where
     R: RecvPooled + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut direction = Direction::new(false);
-    poll_fn(|cx| direction.poll(cx, reader, writer)).await
+    let mut copying = Copying {
+        reader,
+        direction: Direction::new(false),
+    };
+    poll_fn(|cx| copying.direction.poll(cx, copying.reader, writer)).await
+}
+
+/// A copy one way. When it is dropped, what it has received and not written goes back.
+struct Copying<'a, R: RecvPooled + Unpin> {
+    reader: &'a mut R,
+    direction: Direction,
+}
+
+impl<R: RecvPooled + Unpin> Drop for Copying<'_, R> {
+    fn drop(&mut self) {
+        self.direction.put_back(self.reader);
+    }
 }
 
 /// Copies both ways at once until both directions have ended; the end of one is passed on by closing
@@ -58,6 +74,9 @@ where
 /// # std::io::Result::Ok(()) }).unwrap();
 /// ```
 ///
+/// Dropping the future loses nothing: what was received and not yet written is put back, to be read
+/// again. A direction that has ended stays so.
+///
 /// # Errors
 /// The first of either stream.
 pub async fn copy_bidirectional<A, B>(a: &mut A, b: &mut B) -> io::Result<(u64, u64)>
@@ -65,16 +84,22 @@ where
     A: RecvPooled + AsyncWrite + Unpin,
     B: RecvPooled + AsyncWrite + Unpin,
 {
-    let (mut there, mut back) = (Direction::new(true), Direction::new(true));
+    let mut both = Both {
+        a,
+        b,
+        there: Direction::new(true),
+        back: Direction::new(true),
+    };
     let (mut a_to_b, mut b_to_a) = (None, None);
     poll_fn(|cx| {
+        let both = &mut both;
         if a_to_b.is_none() {
-            if let Poll::Ready(copied) = there.poll(cx, a, b) {
+            if let Poll::Ready(copied) = both.there.poll(cx, both.a, both.b) {
                 a_to_b = Some(copied?);
             }
         }
         if b_to_a.is_none() {
-            if let Poll::Ready(copied) = back.poll(cx, b, a) {
+            if let Poll::Ready(copied) = both.back.poll(cx, both.b, both.a) {
                 b_to_a = Some(copied?);
             }
         }
@@ -84,6 +109,21 @@ where
         }
     })
     .await
+}
+
+/// A copy both ways; see [`Copying`].
+struct Both<'a, A: RecvPooled + Unpin, B: RecvPooled + Unpin> {
+    a: &'a mut A,
+    b: &'a mut B,
+    there: Direction,
+    back: Direction,
+}
+
+impl<A: RecvPooled + Unpin, B: RecvPooled + Unpin> Drop for Both<'_, A, B> {
+    fn drop(&mut self) {
+        self.there.put_back(self.a);
+        self.back.put_back(self.b);
+    }
 }
 
 /// One direction of a copy.
@@ -104,6 +144,12 @@ impl Direction {
             has_ended: false,
             needs_flush: false,
             closes,
+        }
+    }
+
+    fn put_back<R: RecvPooled + Unpin>(&mut self, reader: &mut R) {
+        if let Some(piece) = self.piece.take() {
+            Pin::new(reader).put_back(piece);
         }
     }
 

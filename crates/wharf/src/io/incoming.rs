@@ -133,6 +133,14 @@ impl Incoming {
         Poll::Ready(Ok(count))
     }
 
+    /// Puts something before what is there.
+    pub(crate) fn put_back(&mut self, piece: PoolBuf) {
+        let mut bytes = piece.to_vec();
+        bytes.extend_from_slice(&self.bytes[self.begin..]);
+        self.recycle();
+        self.bytes = bytes;
+    }
+
     /// Gives what is there, or comes first, as it lies.
     pub(crate) fn poll_recv(
         &mut self,

@@ -11,7 +11,7 @@
 //! | [`AsyncBufReadExt::lines`], [`split`](AsyncBufReadExt::split) | streams of lines and pieces | nothing is lost: what has come of a line is the stream's |
 //! | [`AsyncBufReadExt::read_until`] | reads up to a byte, appending to a `Vec` | what has come is in the `Vec` |
 //! | [`AsyncBufReadExt::read_line`] | as much, to a `String` | what has come of the line is **lost**: use `lines` where it may be dropped |
-//! | [`copy_buf()`], [`copy()`] | from a reader to a writer | what was read and not yet written is lost, except that `copy_buf` leaves it in the reader |
+//! | [`copy_buf()`], [`copy()`], [`copy_bidirectional()`] | from a reader to a writer | nothing is lost: what was read and not yet written is the reader's |
 //! | [`AsyncReadExt`], [`AsyncWriteExt`], [`AsyncSeekExt`] | the methods of readers and writers of any type | as the inherent methods |
 
 mod async_fd;
@@ -53,4 +53,8 @@ pub trait RecvPooled {
     /// # Errors
     /// That of the stream.
     fn poll_recv(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Option<PoolBuf>>>;
+
+    /// Puts back what was received last, or the end of it: the next to read gets it first. It is for
+    /// those who have received something and find that they cannot pass it on.
+    fn put_back(self: Pin<&mut Self>, piece: PoolBuf);
 }

@@ -191,6 +191,15 @@ impl ReadSide for Stdin {
             Poll::Ready(Ok((!piece.is_empty()).then(|| PoolBuf::from(piece))))
         })
     }
+
+    fn put_back_side(&mut self, piece: PoolBuf) {
+        with(|state| {
+            let mut bytes = piece.to_vec();
+            bytes.extend_from_slice(state.rest());
+            state.bytes = bytes;
+            state.begin = 0;
+        });
+    }
 }
 
 impl_read_side!(Stdin);

@@ -13,6 +13,9 @@ pub(crate) trait ReadSide {
     fn poll_read_side(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
 
     fn poll_recv_side(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<PoolBuf>>>;
+
+    /// Puts back what was received last.
+    fn put_back_side(&mut self, piece: PoolBuf);
 }
 
 /// What can be written to.
@@ -108,6 +111,10 @@ macro_rules! impl_read_side {
                 cx: &mut std::task::Context<'_>,
             ) -> std::task::Poll<std::io::Result<Option<$crate::io::PoolBuf>>> {
                 $crate::io::traits::ReadSide::poll_recv_side(self.get_mut(), cx)
+            }
+
+            fn put_back(self: std::pin::Pin<&mut Self>, piece: $crate::io::PoolBuf) {
+                $crate::io::traits::ReadSide::put_back_side(self.get_mut(), piece);
             }
         }
 

@@ -147,6 +147,10 @@ macro_rules! reads {
                 let conduit = self.pipe.conduit()?;
                 self.incoming.poll_recv(cx, conduit, Place::Next)
             }
+
+            fn put_back_side(&mut self, piece: PoolBuf) {
+                self.incoming.put_back(piece);
+            }
         }
 
         impl_read_side!($name);

@@ -126,6 +126,11 @@ impl Foreign {
         }
     }
 
+    /// Puts back what was received last.
+    pub(super) fn put_back(&self, piece: PoolBuf) {
+        self.lock().pieces.push_front(piece);
+    }
+
     pub(super) fn poll_write(
         &self,
         cx: &mut Context<'_>,

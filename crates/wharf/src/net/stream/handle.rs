@@ -218,6 +218,15 @@ impl StreamRef {
         }
     }
 
+    /// Puts back what was received last; lost if the runtime has ended.
+    pub(crate) fn put_back(&self, piece: PoolBuf) {
+        match self.local() {
+            Ok(Some((worker, stream))) => stream.put_back(&worker, piece),
+            Ok(None) => self.foreign().put_back(piece),
+            Err(_) => {}
+        }
+    }
+
     pub(crate) fn poll_write(
         &self,
         cx: &mut Context<'_>,

@@ -97,6 +97,11 @@ macro_rules! impl_read {
                 let $this = &*self;
                 $stream.poll_recv(cx)
             }
+
+            fn put_back(self: std::pin::Pin<&mut Self>, piece: $crate::io::PoolBuf) {
+                let $this = &*self;
+                $stream.put_back(piece);
+            }
         }
 
         impl futures_io::AsyncRead for $type {

@@ -146,6 +146,17 @@ impl Stream {
             .map(|ended| ended.map(|()| None))
     }
 
+    /// Puts back what was received last.
+    pub(super) fn put_back(&self, worker: &Rc<Worker>, piece: PoolBuf) {
+        self.take_foreign_pieces(&worker.sources);
+        let mut receive = self.receive.borrow_mut();
+        receive.len += piece.len();
+        if piece.is_pooled() {
+            worker.sources.hoards(piece.len());
+        }
+        receive.pieces.push_front(piece);
+    }
+
     /// There is nothing to read: the end, an error, or something to wait for.
     fn poll_end(
         &self,
