@@ -11,8 +11,10 @@
 //!   cases    every way with every kind; and races and faults that are not of this form
 //! ```
 
+mod copying;
 mod kinds;
 mod os;
+mod races;
 mod sinks;
 mod ways;
 
@@ -65,10 +67,31 @@ impl fmt::Debug for Case {
     }
 }
 
+/// Lists the async functions of a module as its cases. `[alone]` gives a case a process of its own.
+macro_rules! list_cases {
+    ($($promise:literal $([$alone:ident])? $name:ident),* $(,)?) => {
+        pub(super) fn cases() -> Vec<Case> {
+            vec![$(Case {
+                name: stringify!($name).to_owned(),
+                promise: $promise,
+                alone: !matches!(stringify!($($alone)?).as_bytes(), b""),
+                begin: std::sync::Arc::new(|| Box::pin($name())),
+            }),*]
+        }
+    };
+}
+use list_cases;
+
 /// Every case.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [ways::cases(), sinks::cases()].concat()
+    [
+        ways::cases(),
+        sinks::cases(),
+        races::cases(),
+        copying::cases(),
+    ]
+    .concat()
 }
 
 /// Every case as a check for the runner, carried out by `carry` on a backend. `family` comes before
@@ -147,6 +170,12 @@ async fn collect(scene: &mut dyn Scene) {
     while scene.is_outstanding() {
         scene.wait().await.expect("it was brought");
     }
+}
+
+/// Waits for a thread, which may be waiting for this worker.
+async fn join<T: Send + 'static>(thread: std::thread::JoinHandle<T>) -> T {
+    let joined = wharf::spawn_blocking(move || thread.join());
+    joined.await.expect("no panic").expect("no panic")
 }
 
 /// What the current worker has in flight, to come back to with [`is_quiet`].
