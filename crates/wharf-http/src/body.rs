@@ -16,9 +16,13 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::lookup::SeenFile;
 use crate::plan::{Content, Piece};
+use crate::server::parts::{FilePart, LONGEST};
 
 /// How much is read at once. More gives no more speed, and is held for each slow client.
 const CHUNK_BYTES: u64 = 128 * 1024;
+
+/// What is shorter is cheaper to copy.
+const SHORTEST_PART: u64 = 16 * 1024;
 
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>>>>;
 
@@ -80,6 +84,26 @@ impl FileBody {
         let part = range.start..range.end.min(range.start.saturating_add(CHUNK_BYTES));
         // What is read may be less, and then the rest is asked for again; see `took`.
         Some(Box::pin(async move { file.file.read(part).await }))
+    }
+
+    /// What comes next, if that is a part of a file that can be sent without being read: not what was
+    /// read already, and not what would have to be waited for on the disk.
+    pub(crate) fn next_part(&mut self) -> Option<FilePart> {
+        if self.ready.is_some() || self.reading.is_some() {
+            return None;
+        }
+        let Some(Piece::File(range)) = self.pieces.front() else {
+            return None;
+        };
+        let file = Rc::clone(self.file.as_ref()?);
+        let part = range.start..range.end.min(range.start.saturating_add(LONGEST as u64));
+        if part.end - part.start < SHORTEST_PART || !file.file.is_cached(part.clone()) {
+            return None;
+        }
+        let len = part.end - part.start;
+        self.took(len);
+        self.left_bytes -= len;
+        Some(FilePart { file, range: part })
     }
 
     /// Takes what was read of the part in front out of what is left to read.

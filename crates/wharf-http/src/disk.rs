@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wharf::fs::{Metadata, OpenOptions};
+use wharf::net::TcpStream;
 use wharf::time::Instant;
 
 use crate::index::{Entry, Kind};
@@ -303,6 +304,20 @@ fn entry_of(dir: &Path, name: OsString) -> Option<Entry> {
 }
 
 impl File {
+    /// Whether a part of it need hardly be waited for.
+    pub(crate) fn is_cached(&self, part: Range<u64>) -> bool {
+        self.0.is_cached(part)
+    }
+
+    /// Has the system send a part of it, as much as there is of that.
+    ///
+    /// # Errors
+    /// Those of the stream, and of reading the file.
+    pub(crate) async fn send(&self, part: Range<u64>, stream: &mut TcpStream) -> io::Result<u64> {
+        let len = part.end - part.start;
+        stream.send_file(&self.0, part.start, len).await
+    }
+
     /// Reads a part, or its beginning; never nothing.
     ///
     /// # Errors

@@ -209,6 +209,18 @@ impl Handle {
         }
     }
 
+    /// Whether the first and the last byte of a part of a file are in memory by now, so that reading
+    /// or sending it will hardly wait for the device. It is false where the system does not tell, and
+    /// for what is no file.
+    ///
+    /// Source: preadv2(2) with `RWF_NOWAIT` on Linux; it is false elsewhere.
+    #[must_use]
+    pub fn is_cached(&self, offset: u64, len: u64) -> bool {
+        let control = sys::Control::Cached(offset, len);
+        self.control(|core, fd| core.control(fd, control)?.into_flag())
+            .unwrap_or(false)
+    }
+
     /// The address that a socket is bound to.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use wharf_queue::{Queue, op};
 
 use crate::fixture::cache::{WITHOUT_WAITING, forget};
 use crate::fixture::pipe;
-use crate::peer::Dir;
+use crate::peer::{Dir, pair};
 use crate::{Factory, finish};
 
 super::cases!(
@@ -15,6 +15,7 @@ super::cases!(
     "C1" [linux "no other system opens below a directory and not elsewhere"] open_beneath_without_waiting_is_an_open_beneath,
     "C1" read_is_whole_where_the_cache_is_not,
     "C1" direct_read_is_a_read,
+    "C12" what_is_no_part_of_a_file_is_not_cached,
     "C1" [unix "devices are files here"] open_tells_what_a_device_is,
     "C7" [unix "directories and pipes are opened like files here"] read_of_what_has_no_offsets_is_an_error,
 );
@@ -170,4 +171,27 @@ fn read_of_what_has_no_offsets_is_an_error(factory: &Factory) {
     let token = queue.submit(op::ReadAt::new(&pipe, vec![0; 10], 0));
     let error = finish(&queue, token.expect("room")).0.into_result();
     assert_eq!(error.expect_err("a pipe").kind(), ErrorKind::NotSeekable);
+}
+
+fn what_is_no_part_of_a_file_is_not_cached(factory: &Factory) {
+    let queue = factory.queue();
+    let dir = Dir::new();
+    let path = dir.0.join("file");
+    std::fs::write(&path, vec![1; 10_000]).expect("written");
+    let file = open(&queue, op::Open::new(&path));
+    // Whether a part is, is the system's secret; but there has to be one.
+    let _ = file.is_cached(0, 10_000);
+    for (offset, len) in [
+        (0, 10_001),
+        (10_000, 0),
+        (10_000, 1),
+        (1 << 40, 1),
+        (0, u64::MAX),
+        (u64::MAX, u64::MAX),
+        (i64::MAX as u64, 10),
+    ] {
+        assert!(!file.is_cached(offset, len), "{offset}, {len}");
+    }
+    let (socket, _peer) = pair(&queue);
+    assert!(!socket.is_cached(0, 1));
 }

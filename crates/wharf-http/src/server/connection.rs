@@ -13,9 +13,10 @@ use std::task::{Context, Poll};
 use event_listener::EventListener;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use hyper::rt::{Executor, Read, Write};
+use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
+use wharf::net::TcpStream;
 
 use super::clock::Sleep;
 use super::exchange::{Connection, Guard, RequestBody};
@@ -28,9 +29,8 @@ use super::stream::{Stream, Version};
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Serves one connection until it ends; how it ended is in the counts and the log.
-pub(crate) async fn serve<T, S, B>(io: T, service: S, connection: Arc<Connection>, stop: Stop)
+pub(crate) async fn serve<S, B>(io: TcpStream, service: S, connection: Arc<Connection>, stop: Stop)
 where
-    T: Read + Write + Unpin + 'static,
     S: Service<Request<RequestBody>, Response = Response<B>> + 'static,
     S::Future: 'static,
     S::Error: fmt::Display,
@@ -51,7 +51,11 @@ where
         });
         outcome.await
     };
-    let guard = Guard::new(service, Arc::clone(&connection));
+    let parts = match version {
+        Ok(Version::Http1) => stream.parts(),
+        _ => None,
+    };
+    let guard = Guard::new(service, Arc::clone(&connection), parts);
     let limits = &connection.limits;
     match version {
         Err(()) => {}

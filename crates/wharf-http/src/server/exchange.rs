@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
@@ -25,9 +26,11 @@ use hyper::service::Service;
 use pin_project_lite::pin_project;
 
 use super::clock::{Clock, Sleep};
+use super::parts::{self, Parts};
 use super::patience::Patience;
 use super::stats::{Access, Asked, Stats};
 use super::{Limits, Log};
+use crate::body::FileBody;
 use crate::page;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -181,13 +184,21 @@ impl Drop for Exchange {
 pub(crate) struct Guard<S> {
     service: S,
     connection: Arc<Connection>,
+    /// Where parts of files are noted that the stream sends by itself; it cannot with HTTP/2, whose
+    /// frames are hyper's.
+    parts: Option<Rc<Parts>>,
 }
 
 impl<S> Guard<S> {
-    pub(crate) fn new(service: S, connection: Arc<Connection>) -> Guard<S> {
+    pub(crate) fn new(
+        service: S,
+        connection: Arc<Connection>,
+        parts: Option<Rc<Parts>>,
+    ) -> Guard<S> {
         Guard {
             service,
             connection,
+            parts,
         }
     }
 }
@@ -196,7 +207,7 @@ impl<S, B> Service<Request<Incoming>> for Guard<S>
 where
     S: Service<Request<RequestBody>, Response = Response<B>>,
     S::Error: fmt::Display,
-    B: Body,
+    B: Body + 'static,
 {
     type Response = Response<ResponseBody<B>>;
     type Error = Infallible;
@@ -232,6 +243,7 @@ where
             Ok(future) => Answer::Served {
                 future,
                 exchange: Some(exchange),
+                parts: self.parts.clone(),
             },
             Err(panic) => {
                 connection.panicked(panic);
@@ -259,7 +271,7 @@ pin_project! {
     /// The answer of a service, or ours in its place.
     #[project = AnswerProj]
     pub(crate) enum Answer<F> {
-        Served { #[pin] future: F, exchange: Option<Exchange> },
+        Served { #[pin] future: F, exchange: Option<Exchange>, parts: Option<Rc<Parts>> },
         Refused { exchange: Option<Exchange>, status: StatusCode },
     }
 }
@@ -268,13 +280,17 @@ impl<F, B, E> Future for Answer<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
     E: fmt::Display,
-    B: Body,
+    B: Body + 'static,
 {
     type Output = Result<Response<ResponseBody<B>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (exchange, result) = match self.as_mut().project() {
-            AnswerProj::Served { future, exchange } => {
+        let (exchange, parts, result) = match self.as_mut().project() {
+            AnswerProj::Served {
+                future,
+                exchange,
+                parts,
+            } => {
                 exchange.iter().for_each(Exchange::tick);
                 let poll = catch_unwind(AssertUnwindSafe(|| future.poll(cx)));
                 let result = match poll {
@@ -287,9 +303,9 @@ where
                     }
                 };
                 let failure = StatusCode::INTERNAL_SERVER_ERROR;
-                (exchange.take(), result.map_err(|()| failure))
+                (exchange.take(), parts.take(), result.map_err(|()| failure))
             }
-            AnswerProj::Refused { exchange, status } => (exchange.take(), Err(*status)),
+            AnswerProj::Refused { exchange, status } => (exchange.take(), None, Err(*status)),
         };
         // It is there until this has been ready once; futures are not polled after that.
         let Some(exchange) = exchange else {
@@ -298,7 +314,7 @@ where
         Poll::Ready(Ok(match result {
             Ok(response) => {
                 let status = response.status();
-                response.map(|body| ResponseBody::new(Inner::Service { body }, exchange, status))
+                response.map(|body| ResponseBody::new(Inner::of(body, parts), exchange, status))
             }
             Err(status) => own_answer(exchange, status),
         }))
@@ -403,7 +419,26 @@ pin_project! {
     #[project = InnerProj]
     enum Inner<B> {
         Service { #[pin] body: B },
+        /// A body of ours, whose files the stream may send.
+        Files { body: FileBody, parts: Rc<Parts> },
         Own { bytes: Option<Bytes> },
+    }
+}
+
+impl<B: Body + 'static> Inner<B> {
+    /// A body that something else is wrapped around is the service's, whatever is in it: what looks
+    /// at the bytes has to get them.
+    fn of(body: B, parts: Option<Rc<Parts>>) -> Inner<B> {
+        let mut body = Some(body);
+        if let (Some(parts), Some(files)) = (parts, (&mut body as &mut dyn Any).downcast_mut()) {
+            if let Some(body) = Option::<FileBody>::take(files) {
+                return Inner::Files { body, parts };
+            }
+        }
+        match body {
+            Some(body) => Inner::Service { body },
+            None => Inner::Own { bytes: None },
+        }
     }
 }
 
@@ -465,6 +500,8 @@ impl<B: Body> ResponseBody<B> {
 pub(crate) enum Piece<D> {
     Service(D),
     Own(Bytes),
+    /// So many bytes of a file, which the stream sends.
+    Part(usize),
 }
 
 impl<D: Buf> Buf for Piece<D> {
@@ -472,6 +509,7 @@ impl<D: Buf> Buf for Piece<D> {
         match self {
             Piece::Service(data) => data.remaining(),
             Piece::Own(bytes) => bytes.remaining(),
+            Piece::Part(len) => *len,
         }
     }
 
@@ -479,6 +517,7 @@ impl<D: Buf> Buf for Piece<D> {
         match self {
             Piece::Service(data) => data.chunk(),
             Piece::Own(bytes) => bytes.chunk(),
+            Piece::Part(len) => parts::stand_in(*len),
         }
     }
 
@@ -486,6 +525,13 @@ impl<D: Buf> Buf for Piece<D> {
         match self {
             Piece::Service(data) => data.chunks_vectored(slices),
             Piece::Own(bytes) => bytes.chunks_vectored(slices),
+            Piece::Part(len) => {
+                let Some(first) = slices.first_mut().filter(|_| *len > 0) else {
+                    return 0;
+                };
+                *first = std::io::IoSlice::new(parts::stand_in(*len));
+                1
+            }
         }
     }
 
@@ -493,6 +539,7 @@ impl<D: Buf> Buf for Piece<D> {
         match self {
             Piece::Service(data) => data.advance(count),
             Piece::Own(bytes) => bytes.advance(count),
+            Piece::Part(len) => *len -= count,
         }
     }
 }
@@ -509,6 +556,30 @@ impl fmt::Display for BodyPanicked {
 
 impl Error for BodyPanicked {}
 
+/// What hyper is given of a body's frame.
+fn framed<D, D2: Buf, E: Into<BoxError>>(
+    frame: Option<Result<Frame<D2>, E>>,
+    wrap: impl FnOnce(D2) -> Piece<D>,
+) -> Option<Result<Frame<Piece<D>>, BoxError>> {
+    frame.map(|frame| frame.map(|frame| frame.map_data(wrap)).map_err(Into::into))
+}
+
+/// The next of a body of ours: a part that the stream will send, or bytes.
+fn poll_files<D>(
+    cx: &mut Context<'_>,
+    body: &mut FileBody,
+    parts: &Parts,
+) -> Poll<Option<Result<Frame<Piece<D>>, BoxError>>> {
+    if let Some(part) = body.next_part() {
+        // A part is no longer than what stands for it.
+        let len = (part.range.end - part.range.start) as usize;
+        parts.push(part);
+        return Poll::Ready(Some(Ok(Frame::data(Piece::Part(len)))));
+    }
+    let frame = ready!(Pin::new(body).poll_frame(cx));
+    Poll::Ready(framed(frame, Piece::Own))
+}
+
 impl<B> Body for ResponseBody<B>
 where
     B: Body,
@@ -523,8 +594,13 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, BoxError>>> {
         let this = self.project();
         let exchange = this.exchange;
-        let body = match this.inner.project() {
-            InnerProj::Service { body } => body,
+        exchange.tick();
+        let poll = match this.inner.project() {
+            InnerProj::Service { body } => {
+                let poll = catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx)));
+                poll.map(|poll| poll.map(|frame| framed(frame, Piece::Service)))
+            }
+            InnerProj::Files { body, parts } => Ok(poll_files(cx, body, parts)),
             InnerProj::Own { bytes } => {
                 let bytes = bytes.take().filter(|bytes| !bytes.is_empty());
                 exchange.bytes += bytes.as_ref().map_or(0, Bytes::len) as u64;
@@ -533,9 +609,7 @@ where
                 return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(Piece::Own(bytes)))));
             }
         };
-        exchange.tick();
         let patience = &exchange.connection.patience;
-        let poll = catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx)));
         let is_starved = matches!(poll, Ok(Poll::Pending));
         if *this.is_starved != is_starved {
             *this.is_starved = is_starved;
@@ -559,11 +633,7 @@ where
                 close(exchange, this.is_starved, this.is_open);
             }
         }
-        Poll::Ready(frame.map(|frame| {
-            frame
-                .map(|frame| frame.map_data(Piece::Service))
-                .map_err(Into::into)
-        }))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -573,6 +643,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Service { body } => body.size_hint(),
+            Inner::Files { body, .. } => body.size_hint(),
             Inner::Own { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }
@@ -584,6 +655,7 @@ impl<B: Body> ResponseBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Service { body } => body.is_end_stream(),
+            Inner::Files { body, .. } => body.is_end_stream(),
             Inner::Own { bytes } => bytes.as_ref().is_none_or(Bytes::is_empty),
         }
     }

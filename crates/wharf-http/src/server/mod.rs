@@ -6,6 +6,7 @@
 mod clock;
 mod connection;
 mod exchange;
+pub(crate) mod parts;
 mod patience;
 mod stats;
 mod stop;

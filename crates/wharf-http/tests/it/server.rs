@@ -10,7 +10,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::client::conn::http2;
 use hyper::service::service_fn;
-use wharf_http::{BodyTooLarge, Limits, RequestBody};
+use wharf_http::{BodyTooLarge, Files, Limits, RequestBody};
 use wharf_queue::BackendKind;
 
 use crate::client::{Client, reset};
@@ -665,5 +665,86 @@ fn handler_that_computes_past_a_limit_stalls_nothing() {
         assert_eq!(client.answer().body, b"done");
         expect_end(client);
         served.finish();
+    }
+}
+
+#[test]
+fn large_file_is_sent_whole_and_among_other_answers() {
+    for kind in backends() {
+        let dir = site();
+        // Parts of several lengths, the last of them too short to be sent as one.
+        let bytes = pattern(3 * 1024 * 1024 + 5000);
+        dir.write("large.bin", &bytes);
+        let served = Served::files(kind, Limits::default(), &dir);
+        let mut client = served.connect();
+        // Asked for in one go; while the first is sent nobody reads the others.
+        let get = "GET /large.bin HTTP/1.1\r\nHost: test\r\n";
+        client.send(format!(
+            "{get}\r\n{get}Range: bytes=1000000-2000000\r\n\r\n\
+             {get}Range: bytes=5-9,100000-1100000,-1000000\r\n\r\n{get}\r\n"
+        ));
+        assert!(client.answer().body == bytes, "{kind}: whole");
+        let part = client.answer();
+        assert_eq!(part.status, 206);
+        assert!(part.body == bytes[1_000_000..=2_000_000], "{kind}: a range");
+        let parts = client.answer();
+        let at = |range: &[u8]| parts.body.windows(range.len()).any(|part| part == range);
+        assert!(at(&bytes[5..=9]), "{kind}: the first of the ranges");
+        assert!(at(&bytes[100_000..=1_100_000]), "{kind}: the second");
+        assert!(at(&bytes[bytes.len() - 1_000_000..]), "{kind}: the third");
+        assert!(client.answer().body == bytes, "{kind}: whole again");
+        // The connection is as good as before, and its reading side, too.
+        assert_eq!(client.get("/missing").status, 404);
+        let (_, lines) = served.finish();
+        assert_eq!(lines.len(), 5, "{lines:?}");
+    }
+}
+
+#[test]
+fn whoever_wraps_a_body_gets_its_bytes() {
+    for kind in backends() {
+        let dir = site();
+        let bytes = pattern(1_000_000);
+        dir.write("large.bin", &bytes);
+        let path = dir.path().to_owned();
+        let served = Served::start(kind, Limits::default(), move || async move {
+            let files = Files::new(path).await.unwrap();
+            service_fn(move |request: Request<RequestBody>| {
+                let files = files.clone();
+                async move {
+                    let (head, _) = request.into_parts();
+                    // What looks at the bytes on their way must not find anything else.
+                    let flip = |bytes: Bytes| bytes.iter().map(|byte| !byte).collect::<Bytes>();
+                    let answer = files.answer(&head).await;
+                    let answer =
+                        answer.map(|body| body.map_frame(move |frame| frame.map_data(flip)));
+                    Ok::<_, Infallible>(answer)
+                }
+            })
+        });
+        let flipped: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+        assert!(served.connect().get("/large.bin").body == flipped, "{kind}");
+    }
+}
+
+#[test]
+fn client_that_takes_a_large_file_slowly_gets_all_of_it() {
+    for kind in backends() {
+        let dir = site();
+        let bytes = pattern(8 * 1024 * 1024);
+        dir.write("large.bin", &bytes);
+        let served = Served::files(kind, Limits::default(), &dir);
+        let mut slow = served.connect();
+        slow.send("GET /large.bin HTTP/1.1\r\nHost: test\r\n\r\n");
+        slow.head();
+        // Its sending waits for the client; others are answered meanwhile, and one that goes away
+        // in the middle takes nothing with it.
+        let mut gone = served.connect();
+        gone.send("GET /large.bin HTTP/1.1\r\nHost: test\r\n\r\n");
+        gone.head();
+        reset(gone);
+        assert!(served.connect().get("/large.bin").body == bytes, "{kind}");
+        slow.end_sending();
+        assert!(slow.rest() == bytes, "{kind}: slowly");
     }
 }

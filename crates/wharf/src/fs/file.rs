@@ -264,6 +264,16 @@ impl File {
         started.await?.into_result().map(Metadata)
     }
 
+    /// Whether the first and the last byte of `part`, offsets from the beginning, are in memory by
+    /// now, so that reading or sending it will hardly wait for the device. It is false where the
+    /// system does not tell, on another worker than the file's, and for what is no file.
+    #[must_use]
+    pub fn is_cached(&self, part: std::ops::Range<u64>) -> bool {
+        let handle = self.conduit.handle().get();
+        let len = part.end.saturating_sub(part.start);
+        handle.is_some_and(|handle| handle.is_cached(part.start, len))
+    }
+
     /// The metadata as it was when the file was opened, which came along with that and costs
     /// nothing; `None` for a file that was opened by somebody else ([`from_std`](File::from_std)).
     ///

@@ -71,13 +71,25 @@ pub(crate) fn read(op: &Op) -> Cached {
 
 /// Whether the file ends at `offset`, as far as can be said at once.
 fn is_end(fd: Target, offset: i64) -> bool {
+    read_byte(fd.raw, offset) == 0
+}
+
+/// Whether the first and the last byte of a part of a file are in the page cache.
+pub(crate) fn holds(fd: RawHandle, offset: u64, len: u64) -> bool {
+    let last = offset.checked_add(len.saturating_sub(1));
+    let is_there = |at: u64| i64::try_from(at).is_ok_and(|at| read_byte(fd, at) == 1);
+    is_there(offset) && last.is_some_and(is_there)
+}
+
+/// Reads one byte at once: 1, 0 at the end of the file, or less if that cannot be said.
+fn read_byte(fd: RawHandle, offset: i64) -> isize {
     let mut byte = [0u8];
     let one = libc::iovec {
         iov_base: byte.as_mut_ptr().cast(),
         iov_len: byte.len(),
     };
     // SAFETY: one writable byte.
-    unsafe { libc::preadv2(fd.raw, &raw const one, 1, offset, libc::RWF_NOWAIT) == 0 }
+    unsafe { libc::preadv2(fd, &raw const one, 1, offset, libc::RWF_NOWAIT) }
 }
 
 /// Opens below a directory what the cache of names knows the way to, by openat2(2) with

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Address, RawAddress, RawHandle, SocketKind, check, error_from_raw};
 use crate::handle::{HandleKind, MulticastV4, MulticastV6, SocketOption};
 use crate::op::{FileType, Metadata};
-use crate::sys::{StatBuf, native};
+use crate::sys::{StatBuf, cached, native};
 
 /// A call that does not wait.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Control {
     Attach(RawHandle),
     /// What is known of a descriptor that was just opened. A file is ready to be used then.
     Inspect(RawHandle),
+    /// Whether the ends of a part of a file, offset and length, are in the cache.
+    Cached(u64, u64),
     Socket(SocketKind),
     /// Two sockets that are connected to each other.
     Pair(SocketKind),
@@ -40,6 +42,7 @@ pub(crate) enum Reply {
         metadata: Box<Metadata>,
         is_file: bool,
     },
+    Flag(bool),
     Raw(RawHandle),
     Pair([RawHandle; 2]),
     Address(Address),
@@ -61,6 +64,13 @@ impl Reply {
     pub(crate) fn into_inspected(self) -> io::Result<(Metadata, bool)> {
         match self {
             Reply::Inspected { metadata, is_file } => Ok((*metadata, is_file)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    pub(crate) fn into_flag(self) -> io::Result<bool> {
+        match self {
+            Reply::Flag(flag) => Ok(flag),
             _ => Err(unexpected()),
         }
     }
@@ -101,6 +111,7 @@ pub(crate) fn perform(raw: RawHandle, control: Control) -> io::Result<Reply> {
     match control {
         Control::Attach(raw) => attach(raw).map(Reply::Kind),
         Control::Inspect(raw) => inspect(raw),
+        Control::Cached(offset, len) => Ok(Reply::Flag(cached::holds(raw, offset, len))),
         Control::Socket(kind) => socket(kind).map(Reply::Raw),
         Control::Pair(kind) => pair(kind).map(Reply::Pair),
         Control::Bind(address) => bind(raw, &address),

@@ -31,6 +31,9 @@ pub(crate) enum Control {
     Attach(RawHandle),
     /// What is known of a handle that was just opened.
     Inspect(RawHandle),
+    /// Whether the ends of a part of a file, offset and length, are in the cache.
+    #[allow(dead_code, reason = "no call would tell, so that nothing is asked")]
+    Cached(u64, u64),
     Socket(SocketKind),
     /// Two sockets that are connected to each other.
     Pair(#[allow(dead_code, reason = "it is refused")] SocketKind),
@@ -54,6 +57,7 @@ pub(crate) enum Reply {
         metadata: Box<Metadata>,
         is_file: bool,
     },
+    Flag(bool),
     Raw(RawHandle),
     #[allow(dead_code, reason = "what would give it is refused")]
     Pair([RawHandle; 2]),
@@ -76,6 +80,13 @@ impl Reply {
     pub(crate) fn into_inspected(self) -> io::Result<(Metadata, bool)> {
         match self {
             Reply::Inspected { metadata, is_file } => Ok((*metadata, is_file)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    pub(crate) fn into_flag(self) -> io::Result<bool> {
+        match self {
+            Reply::Flag(flag) => Ok(flag),
             _ => Err(unexpected()),
         }
     }
@@ -118,6 +129,8 @@ pub(crate) fn perform(home: Home<'_>, raw: RawHandle, control: Control) -> io::R
     match control {
         Control::Attach(raw) => attach(home, raw),
         Control::Inspect(raw) => inspect(raw),
+        // There is no call that would tell.
+        Control::Cached(..) => Ok(Reply::Flag(false)),
         Control::Socket(kind) => new_socket(kind.domain, kind.kind, kind.protocol).map(Reply::Raw),
         // No call makes one here, and what could be made of a listener is not private.
         Control::Pair(_) => Err(UNSUPPORTED),
