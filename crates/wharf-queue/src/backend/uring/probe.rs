@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use io_uring::{IoUring, Probe, opcode};
 
-use crate::backend::{BackendKind, BackendReport, Config};
+use crate::backend::{Backend, BackendKind, BackendReport, Config};
 
 /// What a child process found out by making the calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,9 +132,12 @@ pub(super) fn explain(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), message)
 }
 
-/// Makes the real ring and asks it.
+/// Makes everything that a queue on it needs, and asks the real ring.
 pub(in crate::backend) fn probe() -> BackendReport {
-    let made = super::Uring::new(Config { ring_entries: 8 });
+    let made = super::Uring::new(Config { ring_entries: 8 }).and_then(|mut uring| {
+        uring.waker()?;
+        Ok(uring)
+    });
     let kind = BackendKind::IoUring;
     match made {
         Err(error) => BackendReport {

@@ -321,8 +321,10 @@ fn set_socket_option(raw: RawHandle, option: SocketOption) -> Result<(), RawErro
     let (level, name, value) = match option {
         SocketOption::NoDelay(yes) => (TCP, winsock::TCP_NODELAY, yes.into()),
         // A port can be bound while connections linger without it; what `SO_REUSEADDR` means here
-        // is that others may take the port away (Windows, "Using SO_REUSEADDR").
-        SocketOption::ReuseAddress(_) => return Ok(()),
+        // is that others may take the port away (Windows, "Using SO_REUSEADDR"). Members of a group
+        // share theirs in that way.
+        SocketOption::ReuseAddress(_) if is_stream(raw)? => return Ok(()),
+        SocketOption::ReuseAddress(yes) => (SOCKET, winsock::SO_REUSEADDR, yes.into()),
         SocketOption::ReusePort(_) => return Err(UNSUPPORTED),
         SocketOption::KeepAlive(yes) => (SOCKET, winsock::SO_KEEPALIVE, yes.into()),
         SocketOption::KeepAliveIdle(time) => (TCP, winsock::TCP_KEEPIDLE, whole_seconds(time)),
@@ -396,6 +398,11 @@ fn join_v6(raw: RawHandle, name: i32, group: MulticastV6) -> Result<(), RawError
         ipv6mr_interface: group.interface,
     };
     set_option(raw, winsock::IPPROTO_IPV6, name, &request)
+}
+
+fn is_stream(raw: RawHandle) -> Result<bool, RawError> {
+    let kind = get_option(raw, winsock::SOL_SOCKET, winsock::SO_TYPE)?;
+    Ok(kind == winsock::SOCK_STREAM)
 }
 
 fn set_option<T>(raw: RawHandle, level: i32, name: i32, value: &T) -> Result<(), RawError> {
