@@ -96,16 +96,20 @@
 //! | `recv_from`, `recv_datagram` | nothing: the datagram is the next receiver's |
 //! | `send_to` | not sent; once it has returned, it is sent |
 //! | `lookup` | the answer is dropped |
+//! | `bind`, `serve`, `serve_sharded` | the listeners are closed; handlers that are running go on |
+//! | `close` of a socket | it goes on in the background |
+//! | `yield_now` | nothing |
 //! | `sleep`, `timeout`, `tick` | the timer is cancelled; a tick is not lost |
 //! | [`JoinHandle`] | the task goes on; [`JoinHandle::abort`] ends it |
 //! | `JoinSet::join_next` | nothing: the output is the next caller's |
 //! | `spawn_blocking`'s handle | the closure runs to its end |
 //!
 //! Those of [`fs`](fs#what-dropping-a-future-does), [`process`](process#what-dropping-does) and [`io`]
-//! stand there; `Signal::recv`, `ctrl_c` and what waits for an [`AsyncFd`](io::AsyncFd) lose nothing.
+//! stand there; `Signal::recv` and `ctrl_c` lose nothing.
 //!
-//! Forgetting a future (`mem::forget`) is sound, and leaks what it holds; the kernel never has a
-//! pointer into one.
+//! Forgetting a future (`mem::forget`) is sound; the kernel never has a pointer into one. It loses no
+//! more than a drop, and leaks what it holds: an owned write of a file or a pipe is held by its future,
+//! so that one which is forgotten is not gone on with, and keeps the file open.
 //!
 //! | handle | dropped |
 //! |---|---|

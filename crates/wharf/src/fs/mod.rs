@@ -24,13 +24,19 @@
 //!
 //! | future | when it is dropped |
 //! |---|---|
-//! | [`File::open`], [`OpenOptions::open`] | the file, if it was opened, is closed; one that was created stays |
+//! | [`File::open`], [`File::create`], [`File::create_new`], [`OpenOptions::open`], [`OpenOptions::open_beneath`], [`File::try_clone`] | the file, if it was opened, is closed; one that was created stays |
 //! | [`File::read`], `read_exact`, `recv` | nothing is lost: the next read gives what this one would have given |
+//! | [`File::seek`], [`File::rewind`], [`File::stream_position`] | the cursor is where it was |
 //! | [`File::read_at`], [`File::read_at_owned`] | nothing has changed; a buffer that was lent is dropped when the system lets go of it |
+//! | [`File::read_exact_at`], [`File::write_all_at`] | what came before is in the buffer, or written; the rest is as for [`File::read_at`] and [`File::write_at`] |
 //! | [`File::write`] | while it is pending nothing has been taken; what it has taken is written |
 //! | [`File::write_at`], [`File::write_at_owned`], [`File::write_owned`] | before it has begun, nothing is written; after, all of the buffer is, and an error of that is told to the next write, flush or sync |
 //! | [`File::flush`], [`File::sync_all`], [`File::sync_data`] | nothing |
-//! | [`File::set_len`], [`File::allocate`] and everything by name | it may have happened or not, whole in either case |
+//! | [`File::close`], [`File::into_std`] | what was written is carried out in the background, then the file is closed |
+//! | [`File::set_len`], [`File::allocate`], [`File::allocate_keeping_len`], [`File::set_permissions`] | it may have happened or not, whole in either case |
+//! | [`rename`], [`remove_file`], [`remove_dir`], [`create_dir`], [`hard_link`], [`symlink`], [`set_permissions`] | as much |
+//! | [`File::metadata`], [`metadata`](fn@metadata), [`symlink_metadata`], [`permissions`], [`try_exists`], [`canonicalize`], [`read_link`], [`read_dir`](fn@read_dir), [`DirEntry::file_type`] | nothing: the answer is dropped |
+//! | [`ReadDir::next_entry`] | nothing: the entry is the next caller's |
 //! | [`read`], [`read_to_string`] | nothing has changed |
 //! | [`write`](fn@write), [`copy`] | the destination may hold a part |
 //! | [`create_dir_all`], [`remove_dir_all`] | a part may have been made; removing goes on to its end |

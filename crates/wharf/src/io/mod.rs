@@ -11,6 +11,11 @@
 //! | [`AsyncBufReadExt::lines`], [`split`](AsyncBufReadExt::split) | streams of lines and pieces | nothing is lost: what has come of a line is the stream's |
 //! | [`AsyncBufReadExt::read_until`] | reads up to a byte, appending to a `Vec` | what has come is in the `Vec` |
 //! | [`AsyncBufReadExt::read_line`] | as much, to a `String` | what has come of the line is **lost**: use `lines` where it may be dropped |
+//! | [`Stdin::read_line`], [`StdinLines::next_line`] | as much | nothing is lost: no byte is taken before the line is whole |
+//! | `read_to_end` | reads to the end, appending to a `Vec` | what has come is in the `Vec` |
+//! | `read_to_string` | as much, to a `String` | what has come is **lost**, and the `String` is as it was |
+//! | [`AsyncFd::ready`], [`readable`](AsyncFd::readable), [`writable`](AsyncFd::writable) | wait for readiness | nothing: it is asked for anew each time |
+//! | [`AsyncFd::try_io`] | calls a closure when it is ready | the closure is not called any more |
 //! | [`copy_buf()`], [`copy()`], [`copy_bidirectional()`] | from a reader to a writer | nothing is lost: what was read and not yet written is the reader's |
 //! | [`AsyncReadExt`], [`AsyncWriteExt`], [`AsyncSeekExt`] | the methods of readers and writers of any type | as the inherent methods |
 

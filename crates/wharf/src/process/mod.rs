@@ -19,6 +19,8 @@
 //! | what | when it is dropped |
 //! |---|---|
 //! | the future of [`Child::wait`] | nothing is lost: the next wait gives the status |
+//! | the future of [`Child::kill`] | the process is killed all the same; the next wait gives the status |
+//! | the future of [`ChildStdin::close`] | as dropping the [`ChildStdin`] |
 //! | the future of [`Child::wait_with_output`], [`Command::output`], [`Command::status`] | as dropping the [`Child`] and its pipes |
 //! | [`Child`] | the process goes on, unless [`Command::kill_on_drop`] was set. In either case it is waited for in the background when it ends, so that no zombie is left |
 //! | [`ChildStdin`] | what was written is passed on, then the pipe is closed |

@@ -1,6 +1,7 @@
 //! Tests of the runtime, by what they are about.
 
 mod closing;
+mod docs;
 mod foreign;
 mod fs;
 mod fs_faults;
