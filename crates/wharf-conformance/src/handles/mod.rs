@@ -184,11 +184,17 @@ fn in_flight() -> u64 {
 }
 
 /// Waits until the current worker has no more in flight than before: what was closed is closed.
+///
+/// What has completed is not in flight, although its socket may go on with the next one when it is
+/// told so: a turn in which something was submitted is not quiet either.
 async fn is_quiet(before: u64) {
     // What has just ended may have a task go on with the next.
-    let mut quiet = 0;
+    let (mut quiet, mut submitted) = (0, None);
     while quiet < 8 {
-        quiet = if in_flight() > before { 0 } else { quiet + 1 };
+        let stats = wharf::runtime::stats();
+        let rests = stats.in_flight <= before && submitted == Some(stats.submitted);
+        quiet = if rests { quiet + 1 } else { 0 };
+        submitted = Some(stats.submitted);
         turn().await;
     }
 }
