@@ -21,24 +21,33 @@ enum Extent {
 struct Target {
     name: &'static str,
     extent: Extent,
+    /// What compiles the C in the dependencies of the tests, and the packages that it is in.
+    c_compiler: Option<(&'static str, &'static str)>,
 }
 
 const TARGETS: &[Target] = &[
     Target {
         name: "aarch64-unknown-linux-gnu",
         extent: Extent::All,
+        c_compiler: Some((
+            "aarch64-linux-gnu-gcc",
+            "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+        )),
     },
     Target {
         name: "aarch64-apple-darwin",
         extent: Extent::Published,
+        c_compiler: None,
     },
     Target {
         name: "x86_64-unknown-freebsd",
         extent: Extent::Published,
+        c_compiler: None,
     },
     Target {
         name: "x86_64-pc-windows-msvc",
         extent: Extent::Published,
+        c_compiler: None,
     },
 ];
 
@@ -99,6 +108,14 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[String], limit: Duration) -> 
                 "{name}: its standard library is not installed; rustup target add {name}"
             ));
             continue;
+        }
+        if let Some((compiler, packages)) = target.c_compiler {
+            if workspace.output(compiler, &["--version"]).is_none() {
+                report.missing.push(format!(
+                    "{name}: there is no {compiler}; apt-get install {packages}"
+                ));
+                continue;
+            }
         }
         println!("\n--- cargo check for {name}");
         // Clippy denies warnings of this workspace alone, where RUSTFLAGS would build every

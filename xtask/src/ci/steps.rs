@@ -120,11 +120,6 @@ pub(super) fn all() -> Vec<Step> {
             about,
             8,
             |workspace, limit, tally| {
-                if let Some(reason) =
-                    unasked("a datagram of a dropped handle is lost once in a while")
-                {
-                    return Verdict::NotRun(reason);
-                }
                 let run = conformance::run_on_stand_in(workspace, &[], limit);
                 tally.add(&run.tally);
                 verdict(conformance::verdict(&run, "kqueue"))
@@ -328,19 +323,8 @@ fn miri(workspace: &Workspace, limit: Duration, tally: &mut Tally) -> Verdict {
     verdict(run.verdict().and_then(|()| every_module_ran(&run.tally)))
 }
 
-/// Why a step with a known fault is not run, unless `WHARF_CI_ALL` asks for it.
-fn unasked(fault: &str) -> Option<String> {
-    const ASKED: &str = "WHARF_CI_ALL";
-    std::env::var_os(ASKED)
-        .is_none()
-        .then(|| format!("{fault}; {ASKED}=1 runs it"))
-}
-
 /// A target that is not installed is named among what was not run.
 fn cross(workspace: &Workspace, limit: Duration, tally: &mut Tally) -> Verdict {
-    if let Some(reason) = unasked("a test's dependency needs a C compiler for aarch64") {
-        return Verdict::NotRun(reason);
-    }
     let report = cross::run(workspace, &[], limit);
     if report.good.is_empty() && report.bad.is_empty() {
         return Verdict::NotRun(report.missing.join("; "));
@@ -387,8 +371,6 @@ fn asan(workspace: &Workspace, limit: Duration, tally: &mut Tally) -> Verdict {
     let mut command = workspace.cargo_on(&nightly, conformance::SUITE);
     command
         .args(["--target", host])
-        // Slowed down like this, they show a known fault of datagrams (README, limits).
-        .args(["--", "--skip", "unix_datagram_send"])
         .env("RUSTFLAGS", "-Zsanitizer=address")
         .env("ASAN_OPTIONS", "detect_leaks=0:allocator_may_return_null=1");
     tests(command, limit, tally)
