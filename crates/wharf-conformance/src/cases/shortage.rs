@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use wharf_queue::{Handle, Queue, op};
+use wharf_queue::{Handle, Outcome, Queue, op};
 
 use crate::fixture::host::{NO_DESCRIPTOR, NULL};
 use crate::fixture::limit::{self, Limit};
@@ -19,6 +19,7 @@ super::cases!(
     "C3" [alone] [unix "no limit of descriptors or file sizes can be set for a process"] accept_that_backs_off_can_be_cancelled_and_closed,
     "C7" [alone] [unix "no limit of descriptors or file sizes can be set for a process"] open_and_socket_without_descriptors_are_errors,
     "C7" [alone] [unix "no limit of descriptors or file sizes can be set for a process"] file_that_may_not_grow_gives_a_short_count_then_an_error,
+    "C7" [alone] [unix "no limit of threads can be set for a process"] want_of_threads_is_an_error_and_no_cancel,
     "C7" [linux "the device that is always full is Linux's"] full_device_is_an_error_of_every_write,
 );
 
@@ -209,4 +210,28 @@ fn full_device_is_an_error_of_every_write(factory: &Factory) {
     let (outcome, bufs) = finish(&queue, write);
     full(outcome.into_result().expect_err("full"));
     assert_eq!(bufs, [[1; 8], [2; 8]], "the buffers come back");
+}
+
+/// Whoever carries it out, a thread of the pool or of the kernel, cannot be started.
+fn want_of_threads_is_an_error_and_no_cancel(factory: &Factory) {
+    let (queue, dir) = (factory.queue(), Dir::new());
+    let file = std::fs::File::create(dir.0.join("file")).expect("a new file");
+    let file = queue.attach(file).expect("a file");
+    let sync = || {
+        let sync = queue.submit(op::Sync::all(&file)).expect("room");
+        finish(&queue, sync)
+    };
+    if limit::is_root() {
+        limit::give_up_root().expect("root may");
+    }
+    limit::set(Limit::Threads, 1).expect("less is allowed");
+    for _ in 0..3 {
+        let synced = sync();
+        let Outcome::Completed(Err(error)) = synced else {
+            panic!("there is no thread, and nobody asked for an end: {synced:?}");
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    }
+    limit::set(Limit::Threads, u64::MAX).expect("as before");
+    sync().into_result().expect("there are threads again");
 }

@@ -21,6 +21,7 @@ use crate::time::Moment;
 
 /// In a slot's `backend_word`: how often a cancel was answered with "not found".
 const MISSED: u32 = 1 << 8;
+const MISSED_MASK: u32 = 0xff;
 /// So often it is repeated at once.
 const MISSED_AT_ONCE: u32 = 8;
 /// The pauses after that double from the first to the last.
@@ -59,7 +60,7 @@ impl Uring {
         if record.state.get() != State::InFlight || word & IN_RING == 0 {
             return;
         }
-        let missed = word / MISSED;
+        let missed = (word / MISSED) & MISSED_MASK;
         if missed < MISSED_AT_ONCE + DOUBLINGS {
             record.backend_word.set(word + MISSED);
         }

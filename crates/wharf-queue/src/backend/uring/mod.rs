@@ -55,6 +55,9 @@ const CANCEL: u64 = 1 << 31;
 const IN_RING: u32 = 1;
 /// The entry is a poll that precedes the operation's own.
 const POLLING: u32 = 2;
+/// How often the kernel gave it up unasked, and how often it may; `cancel` has the bits between.
+const GIVEN_UP: u32 = 1 << 16;
+const MAX_GIVEN_UP: u32 = 10;
 
 /// The kernel's own "interrupted, start again", which splice(2) in a ring lets out: the work of an
 /// entry that was cancelled before it slept. User space knows it from tracers only (signal(7)).
@@ -397,7 +400,14 @@ impl Uring {
     fn goes_on_or_is_cut(&mut self, ledger: &Ledger, record: &Slot, error: RawError) -> bool {
         let cancelled = record.cancel.get() != CancelReason::None;
         match error {
-            libc::ECANCELED => ledger.complete_cancelled(record.index()),
+            libc::ECANCELED if cancelled || record.native_link.get() => {
+                ledger.complete_cancelled(record.index());
+            }
+            // Whoever brought an entry of his own knows what else may end it.
+            libc::ECANCELED if record.kind.get() == OpKind::Raw => {
+                ledger.complete_cancelled(record.index());
+            }
+            libc::ECANCELED => self.given_up(ledger, record),
             libc::EINTR | ERESTARTSYS if cancelled => ledger.complete_cancelled(record.index()),
             libc::EINTR | ERESTARTSYS => self.push_operation(ledger, record),
             libc::EAGAIN if !record.native_link.get() => {
@@ -406,6 +416,18 @@ impl Uring {
             _ => return false,
         }
         true
+    }
+
+    /// The kernel ended it unasked. It does so when it cannot start the thread that was to carry the
+    /// operation out: for a moment, interrupted by signals, or because there may be no more threads.
+    fn given_up(&mut self, ledger: &Ledger, record: &Slot) {
+        let word = record.backend_word.get();
+        if word / GIVEN_UP >= MAX_GIVEN_UP {
+            return ledger.complete(record.index(), -i64::from(sys::OUT_OF_THREADS));
+        }
+        record.backend_word.set(word + GIVEN_UP);
+        let due = self.now() + std::time::Duration::from_millis(1);
+        ledger.delay(record.index(), due);
     }
 
     /// A part of a send that must send all.
