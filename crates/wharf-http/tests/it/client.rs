@@ -62,9 +62,12 @@ impl Client {
         self.answer()
     }
 
-    /// Reads one answer that has a body as long as its header says.
+    /// Reads one answer, with a body as long as its header says.
     pub(crate) fn answer(&mut self) -> Answer {
         let mut answer = self.head();
+        if answer.status == 204 {
+            return answer;
+        }
         let len: usize = answer.header("content-length").parse().unwrap();
         while self.ahead.len() < len {
             assert!(self.read_more() > 0, "the answer ends early: {answer:?}");

@@ -3,5 +3,6 @@
 mod client;
 mod files;
 mod fixture;
+mod router;
 mod served;
 mod server;
