@@ -149,6 +149,20 @@ impl Queue {
         Ok((adopt(one), adopt(other)))
     }
 
+    /// Makes a pipe: what is written to the second handle can be read from the first. It holds about
+    /// `capacity` bytes, as far as the system allows that (`F_SETPIPE_SZ` on Linux); elsewhere, and
+    /// for 0, what the system chooses.
+    ///
+    /// # Errors
+    /// That of the system (pipe(2)); `Unsupported` on Windows, where a pipe has a name: see
+    /// [`os::windows`](crate::os).
+    pub fn pipe(&self, capacity: u32) -> io::Result<(Handle, Handle)> {
+        let reply = self.backend_control(None, sys::Control::Pipe(capacity))?;
+        let [read, write] = reply.into_pair()?;
+        let adopt = |raw| self.adopt(raw, HandleKind::Pipe, false);
+        Ok((adopt(read), adopt(write)))
+    }
+
     /// Binds a socket to an address.
     ///
     /// # Errors

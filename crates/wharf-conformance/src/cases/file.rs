@@ -24,6 +24,7 @@ super::cases!(
     "C1" pipe_is_read_and_written,
     "C1" [linux "a splice is Linux's"] splice_moves_a_file_into_a_pipe,
     "C1" [linux "a splice is Linux's"] splice_waits_for_either_end_in_turn,
+    "C1" [linux "a splice is Linux's"] splice_moves_from_socket_to_socket_by_a_pipe,
     "C1" send_file_sends_a_file,
     "C1" child_exit_tells_the_status,
     "C1" child_in_shares_is_killed_while_it_is_waited_for,
@@ -308,6 +309,29 @@ fn splice_waits_for_either_end_in_turn(factory: &Factory) {
     let mut byte = [0];
     to_reader.read_exact(&mut byte).expect("there");
     assert_eq!(&byte, b"b");
+}
+
+fn splice_moves_from_socket_to_socket_by_a_pipe(factory: &Factory) {
+    let queue = factory.queue();
+    let (from, mut client) = pair(&queue);
+    let (to, mut server) = pair(&queue);
+    let (read, write) = queue.pipe(1 << 16).expect("descriptors");
+    assert!(!is_inherited(read.raw()) && !is_inherited(write.raw()));
+    // Each of them begins with nothing to move.
+    let into = queue.submit(op::Splice::new(&from, &write, 1 << 16));
+    let out = queue.submit(op::Splice::new(&read, &to, 1 << 16));
+    let (into, out) = (into.expect("room"), out.expect("room"));
+    assert!(queue.wait(Duration::ZERO).expect("works").next().is_none());
+    client.write_all(b"moved").expect("connected");
+    assert_eq!(finish(&queue, into).into_result().expect("moved"), 5);
+    assert_eq!(finish(&queue, out).into_result().expect("moved"), 5);
+    let mut bytes = [0; 5];
+    server.read_exact(&mut bytes).expect("there");
+    assert_eq!(&bytes, b"moved");
+    drop(client);
+    let into = queue.submit(op::Splice::new(&from, &write, 1 << 16));
+    let ended = finish(&queue, into.expect("room"));
+    assert_eq!(ended.into_result().expect("the end"), 0);
 }
 
 fn send_file_sends_a_file(factory: &Factory) {

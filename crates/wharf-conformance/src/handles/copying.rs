@@ -1,13 +1,14 @@
-//! Copies that are given up: what was received and not yet written is there for the next.
+//! Copies and splices that are given up: what was received and not yet written is there for the next.
 
 use std::io::{Read, Write};
 
-use wharf::io::{copy, copy_bidirectional};
+use wharf::io::{copy, copy_bidirectional, splice, splice_bidirectional};
 use wharf::net::TcpStream;
 
 use super::kinds::bytes_at;
 use super::kinds::stream::plain_pair;
-use super::{Case, WORKERS, join, list_cases, poll_times};
+use super::{BoxFuture, Case, WORKERS, join, list_cases, poll_times};
+use crate::fixture::limit::leave_descriptors;
 
 /// How many bytes go through: many times what fits in between.
 const LEN: u64 = 3 << 20;
@@ -16,6 +17,39 @@ list_cases! {
     "C4" dropped_copy_loses_no_byte,
     "C4" dropped_copy_that_hops_between_workers_loses_no_byte,
     "C4" dropped_copy_both_ways_loses_no_byte,
+    "C4" dropped_splice_loses_no_byte,
+    "C4" dropped_splice_that_hops_between_workers_loses_no_byte,
+    "C4" dropped_splice_both_ways_loses_no_byte,
+    "C4" dropped_splice_gives_back_what_the_target_did_not_take,
+    "C4" forgotten_splice_goes_on_to_its_end,
+    "C7" [alone] splice_without_descriptors_copies,
+}
+
+/// A copy of everything one way; whichever way of doing that.
+type Copy = for<'a> fn(&'a mut TcpStream, &'a mut TcpStream) -> BoxFuture<'a, std::io::Result<u64>>;
+
+/// As much, both ways at once.
+type CopyBoth =
+    for<'a> fn(&'a mut TcpStream, &'a mut TcpStream) -> BoxFuture<'a, std::io::Result<(u64, u64)>>;
+
+const COPY: Copy = |from, to| Box::pin(copy(from, to));
+const SPLICE: Copy = |from, to| Box::pin(splice(from, to, u64::MAX));
+const COPY_BOTH: CopyBoth = |a, b| Box::pin(copy_bidirectional(a, b));
+const SPLICE_BOTH: CopyBoth = |a, b| Box::pin(splice_bidirectional(a, b));
+
+/// That these are the bytes of a stream from a place on, and nothing else.
+fn check(got: &[u8], place: u64, len: u64) {
+    let expected = bytes_at(place, len);
+    let differs = got.iter().zip(&expected).position(|(a, b)| a != b);
+    assert_eq!(differs, None, "of {} bytes", got.len());
+    assert_eq!(got.len() as u64, len);
+}
+
+/// Whether a copy was dropped before its end.
+fn not_done<T>(copied: Option<std::io::Result<T>>) -> bool {
+    copied
+        .map(|copied| copied.expect("both are open"))
+        .is_none()
 }
 
 /// Streams from a writer and to a reader, which are threads.
@@ -33,20 +67,33 @@ fn through() -> (TcpStream, TcpStream, std::thread::JoinHandle<Vec<u8>>) {
 }
 
 async fn dropped_copy_loses_no_byte() {
+    drop_often(COPY).await;
+}
+
+async fn dropped_splice_loses_no_byte() {
+    drop_often(SPLICE).await;
+}
+
+async fn drop_often(copy: Copy) {
     let (mut from, mut to, reading) = through();
     let mut drops = 0;
-    while poll_times(1 + drops % 7, copy(&mut from, &mut to))
-        .await
-        .is_none()
-    {
+    while not_done(poll_times(1 + drops % 7, copy(&mut from, &mut to)).await) {
         drops += 1;
     }
     assert!(drops > 10, "the copy was hardly ever dropped");
     drop(to);
-    assert!(join(reading).await == bytes_at(0, LEN));
+    check(&join(reading).await, 0, LEN);
 }
 
 async fn dropped_copy_that_hops_between_workers_loses_no_byte() {
+    hop(COPY).await;
+}
+
+async fn dropped_splice_that_hops_between_workers_loses_no_byte() {
+    hop(SPLICE).await;
+}
+
+async fn hop(copy: Copy) {
     let (mut from, mut to, reading) = through();
     for hop in 0.. {
         let there = wharf::spawn_on(hop % WORKERS, move || async move {
@@ -61,10 +108,18 @@ async fn dropped_copy_that_hops_between_workers_loses_no_byte() {
         }
     }
     drop(to);
-    assert!(join(reading).await == bytes_at(0, LEN));
+    check(&join(reading).await, 0, LEN);
 }
 
 async fn dropped_copy_both_ways_loses_no_byte() {
+    drop_both(COPY_BOTH).await;
+}
+
+async fn dropped_splice_both_ways_loses_no_byte() {
+    drop_both(SPLICE_BOTH).await;
+}
+
+async fn drop_both(copy: CopyBoth) {
     let (a, left) = plain_pair();
     let (b, right) = plain_pair();
     let wrap = |plain| TcpStream::from_std(plain).expect("a socket");
@@ -86,10 +141,7 @@ async fn dropped_copy_both_ways_loses_no_byte() {
         }));
     }
     let mut drops = 0;
-    while poll_times(1 + drops % 7, copy_bidirectional(&mut a, &mut b))
-        .await
-        .is_none()
-    {
+    while not_done(poll_times(1 + drops % 7, copy(&mut a, &mut b)).await) {
         drops += 1;
     }
     drop((a, b));
@@ -97,6 +149,73 @@ async fn dropped_copy_both_ways_loses_no_byte() {
         join(writer).await;
     }
     for reader in readers {
-        assert!(join(reader).await == bytes_at(0, LEN));
+        check(&join(reader).await, 0, LEN);
     }
+}
+
+async fn dropped_splice_gives_back_what_the_target_did_not_take() {
+    let (from, mut writer) = plain_pair();
+    let (to, mut reader) = plain_pair();
+    // More than the buffers of the sockets hold, so that some is on its way when nobody reads.
+    let long = 24 << 20;
+    let writing = std::thread::spawn(move || writer.write_all(&bytes_at(0, long)));
+    let wrap = |plain| TcpStream::from_std(plain).expect("a socket");
+    let (mut from, mut to) = (wrap(from), wrap(to));
+    let peer = reader.try_clone().expect("a duplicate");
+    let arrived = join(std::thread::spawn(move || peer.peek(&mut [0])));
+    let moved = futures_lite::future::or(
+        async { Some(splice(&mut from, &mut to, u64::MAX).await) },
+        async {
+            arrived.await.expect("connected");
+            None
+        },
+    );
+    assert!(moved.await.is_none(), "the target has no room for all");
+    drop(to);
+    let reading = std::thread::spawn(move || {
+        let mut got = Vec::new();
+        reader.read_to_end(&mut got).expect("an orderly end");
+        got
+    });
+    let mut rest = Vec::new();
+    while let Some(piece) = from.recv().await.expect("an orderly end") {
+        rest.extend_from_slice(&piece);
+    }
+    join(writing).await.expect("connected");
+    let got = join(reading).await;
+    let taken = got.len() as u64;
+    check(&got, 0, taken);
+    check(&rest, taken, long - taken);
+    assert!(!got.is_empty() && !rest.is_empty(), "{taken} were moved");
+}
+
+async fn forgotten_splice_goes_on_to_its_end() {
+    let (mut from, mut to, reading) = through();
+    let mut splicing = Box::pin(splice(&mut from, &mut to, u64::MAX));
+    // Time enough to begin, and hardly to end.
+    let ended = poll_times(8, splicing.as_mut()).await;
+    std::mem::forget(splicing);
+    assert!(ended.is_none_or(|moved| moved.is_ok()));
+    // Those who come meanwhile wait for it.
+    to.write_all(b"behind").await.expect("connected");
+    assert_eq!(from.read(&mut [0; 16]).await.expect("an orderly end"), 0);
+    drop(to);
+    let got = join(reading).await;
+    let behind = got.strip_suffix(b"behind").expect("written last");
+    check(behind, 0, LEN);
+}
+
+async fn splice_without_descriptors_copies() {
+    let (mut from, mut to, reading) = through();
+    // The pools of buffers are there, and what else the worker makes when it first needs it.
+    to.write_all(b"before").await.expect("connected");
+    to.flush().await.expect("connected");
+    // Windows knows no such limit; there it is a copy anyway.
+    let fillers = leave_descriptors(0).ok();
+    let moved = splice(&mut from, &mut to, u64::MAX).await;
+    drop(fillers);
+    assert_eq!(moved.expect("both are open"), LEN);
+    drop(to);
+    let got = join(reading).await;
+    check(got.strip_prefix(b"before").expect("written first"), 0, LEN);
 }

@@ -578,9 +578,12 @@ impl Operation for RecvFromMulti {
 
 /// Moves bytes between two handles inside the kernel; at least one of them is a pipe.
 ///
-/// Gives `Outcome<usize>`: the bytes moved, 0 at the end of the source.
+/// Gives `Outcome<usize>`: the bytes moved, 0 at the end of the source. Fewer may be moved than asked
+/// for, and more may be there.
 ///
-/// Source: splice(2). Linux only.
+/// Source: splice(2). Linux only. On io_uring, from and to a file it is an entry of the ring, which
+/// a thread of the kernel carries out; between sockets and pipes, which do not block, the queue makes
+/// the call itself when both are ready.
 #[derive(Debug)]
 pub struct Splice {
     from: Handle,

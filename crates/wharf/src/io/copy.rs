@@ -25,9 +25,18 @@ where
     R: RecvPooled + Unpin,
     W: AsyncWrite + Unpin,
 {
+    copy_up_to(reader, writer, u64::MAX).await
+}
+
+/// As [`copy`], until `len` bytes are copied.
+pub(super) async fn copy_up_to<R, W>(reader: &mut R, writer: &mut W, len: u64) -> io::Result<u64>
+where
+    R: RecvPooled + Unpin,
+    W: AsyncWrite + Unpin,
+{
     let mut copying = Copying {
         reader,
-        direction: Direction::new(false),
+        direction: Direction::new(false, len),
     };
     poll_fn(|cx| copying.direction.poll(cx, copying.reader, writer)).await
 }
@@ -87,8 +96,8 @@ where
     let mut both = Both {
         a,
         b,
-        there: Direction::new(true),
-        back: Direction::new(true),
+        there: Direction::new(true, u64::MAX),
+        back: Direction::new(true, u64::MAX),
     };
     let (mut a_to_b, mut b_to_a) = (None, None);
     poll_fn(|cx| {
@@ -130,6 +139,8 @@ impl<A: RecvPooled + Unpin, B: RecvPooled + Unpin> Drop for Both<'_, A, B> {
 struct Direction {
     piece: Option<PoolBuf>,
     copied: u64,
+    /// How many bytes more are wanted.
+    left: u64,
     has_ended: bool,
     needs_flush: bool,
     /// The writer is closed at the end.
@@ -137,10 +148,11 @@ struct Direction {
 }
 
 impl Direction {
-    fn new(closes: bool) -> Direction {
+    fn new(closes: bool, left: u64) -> Direction {
         Direction {
             piece: None,
             copied: 0,
+            left,
             has_ended: false,
             needs_flush: false,
             closes,
@@ -164,14 +176,17 @@ impl Direction {
         W: AsyncWrite + Unpin,
     {
         let (mut reader, mut writer) = (Pin::new(reader), Pin::new(writer));
-        while !self.has_ended {
+        while !self.has_ended && self.left > 0 {
             if let Some(piece) = &mut self.piece {
-                let count = ready!(writer.as_mut().poll_write(cx, piece))?;
+                let wanted = usize::try_from(self.left).unwrap_or(usize::MAX);
+                let wanted = &piece[..piece.len().min(wanted)];
+                let count = ready!(writer.as_mut().poll_write(cx, wanted))?;
                 if count == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
                 piece.advance(count);
                 self.copied += count as u64;
+                self.left -= count as u64;
                 self.needs_flush = true;
                 if piece.is_empty() {
                     self.piece = None;

@@ -17,6 +17,7 @@
 //! | [`AsyncFd::ready`], [`readable`](AsyncFd::readable), [`writable`](AsyncFd::writable) | wait for readiness | nothing: it is asked for anew each time |
 //! | [`AsyncFd::try_io`] | calls a closure when it is ready | the closure is not called any more |
 //! | [`copy_buf()`], [`copy()`], [`copy_bidirectional()`] | from a reader to a writer | nothing is lost: what was read and not yet written is the reader's |
+//! | [`splice()`], [`splice_bidirectional()`] | the same inside the kernel, between streams of this crate | nothing is lost, as with `copy`; the next read and write wait until it has stopped |
 //! | [`AsyncReadExt`], [`AsyncWriteExt`], [`AsyncSeekExt`] | the methods of readers and writers of any type | as the inherent methods |
 
 mod async_fd;
@@ -26,6 +27,7 @@ mod copy;
 mod copy_buf;
 pub(crate) mod incoming;
 pub(crate) mod spare;
+pub(crate) mod splice;
 mod stdin;
 mod stdout;
 pub(crate) mod traits;
@@ -44,6 +46,7 @@ pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
 pub use futures_lite::io::{
     AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader, BufWriter, Lines, Split,
 };
+pub use splice::{Spliceable, splice, splice_bidirectional};
 pub use stdin::{Stdin, StdinLines, stdin};
 pub use stdout::{Stderr, Stdout, stderr, stdout};
 pub use wharf_queue::{AlignedBuf, IoBuf, IoBufMut};

@@ -7,13 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context, Waker};
 
 use wharf_queue::{BufPool, Completion, Moment, Token, op};
 
 use super::datagram::Datagrams;
 use super::listener::Listener;
-use super::stream::{Returned, Stream, Ticket};
+use super::stream::{Pipe, Returned, Stream, Ticket};
 use crate::buf::{OutBuf, PoolBuf};
 use crate::engine::Locals;
 use crate::runtime::worker::Worker;
@@ -46,6 +46,9 @@ const LARGEST_KEPT: usize = 128 * 1024;
 /// The capacity of a new outgoing buffer.
 const NEW_BUFFER: usize = 2048;
 
+/// Empty pipes that are kept for reuse.
+const KEPT_PIPES: usize = 8;
+
 /// Buffers for datagrams: each holds one, and so the largest that the internet protocols know.
 const DATAGRAM_BUFFERS: (u16, u32) = (64, 65_536);
 
@@ -73,6 +76,10 @@ pub(crate) struct Sources {
     returned: RefCell<Vec<Returned>>,
     /// Parts of files that are being sent, by their streams: there are few at a time.
     file_sends: RefCell<Vec<(Key, Token<op::SendFile>)>>,
+    /// Splices that wait for a side of a stream.
+    claims: RefCell<Vec<(Key, Waker)>>,
+    /// Pipes for splices that are not in use, and empty.
+    pipes: RefCell<Vec<Pipe>>,
     /// Outgoing buffers that are not in use.
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -93,6 +100,8 @@ impl Default for Sources {
             hoarded: Cell::new(0),
             returned: RefCell::default(),
             file_sends: RefCell::default(),
+            claims: RefCell::default(),
+            pipes: RefCell::default(),
             spare: RefCell::default(),
         }
     }
@@ -169,6 +178,47 @@ impl Sources {
         let mut all = self.file_sends.borrow_mut();
         let position = all.iter().position(|(key, _)| *key == stream)?;
         Some(all.swap_remove(position).1)
+    }
+
+    /// Wakes the task when a side of this stream may be free.
+    pub(super) fn claim(&self, stream: Key, cx: &Context<'_>) {
+        let mut claims = self.claims.borrow_mut();
+        let is_there = |(key, waker): &(Key, Waker)| *key == stream && waker.will_wake(cx.waker());
+        if !claims.iter().any(is_there) {
+            claims.push((stream, cx.waker().clone()));
+        }
+    }
+
+    #[inline]
+    pub(super) fn wake_claims(&self, stream: Key) {
+        if !self.claims.borrow().is_empty() {
+            self.wake_claims_of(stream);
+        }
+    }
+
+    #[cold]
+    fn wake_claims_of(&self, stream: Key) {
+        loop {
+            let mut claims = self.claims.borrow_mut();
+            let Some(position) = claims.iter().position(|(key, _)| *key == stream) else {
+                return;
+            };
+            let (_, waker) = claims.swap_remove(position);
+            drop(claims);
+            waker.wake();
+        }
+    }
+
+    /// A pipe that is empty, for a splice.
+    pub(super) fn take_pipe(&self) -> Option<Pipe> {
+        self.pipes.borrow_mut().pop()
+    }
+
+    pub(super) fn give_pipe(&self, pipe: Pipe) {
+        let mut pipes = self.pipes.borrow_mut();
+        if pipes.len() < KEPT_PIPES {
+            pipes.push(pipe);
+        }
     }
 
     /// What was sent is not needed any more.
@@ -423,6 +473,7 @@ impl Worker {
         while self.streams().iter().any(|stream| stream.is_sending()) && self.now() < until {
             self.wait(Some(until.saturating_duration_since(self.now())));
         }
+        drop(std::mem::take(&mut *self.sources.pipes.borrow_mut()));
         let locals = std::mem::replace(&mut *self.sources.locals.borrow_mut(), Slab::new());
         drop(locals);
     }

@@ -12,7 +12,7 @@ use super::address::ToAddrs;
 use super::connect;
 use super::listener::{Accepted, ListenerRef};
 use super::stream::StreamRef;
-use super::stream::methods::{impl_halves, impl_read, impl_write};
+use super::stream::methods::{impl_halves, impl_read, impl_splice, impl_write};
 use crate::runtime::worker::{self, Worker};
 
 /// Connections that wait in the system to be accepted.
@@ -319,6 +319,7 @@ impl fmt::Debug for TcpStream {
 
 impl_read!(TcpStream, |this| this.stream);
 impl_write!(TcpStream, |this| this.stream);
+impl_splice!(TcpStream, |this| this.stream);
 impl_halves!(TcpStream);
 
 #[cfg(test)]

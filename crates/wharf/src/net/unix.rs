@@ -15,7 +15,7 @@ use super::connect::Connecting;
 use super::datagram::{Datagram, DatagramRef};
 use super::listener::{Accepted, ListenerRef};
 use super::stream::StreamRef;
-use super::stream::methods::{impl_halves, impl_read, impl_write};
+use super::stream::methods::{impl_halves, impl_read, impl_splice, impl_write};
 use crate::runtime::worker;
 
 /// What a Unix socket is bound or connected to: a path, or a [`UnixAddress`] for an abstract name.
@@ -230,6 +230,7 @@ impl fmt::Debug for UnixStream {
 
 impl_read!(UnixStream, |this| this.stream);
 impl_write!(UnixStream, |this| this.stream);
+impl_splice!(UnixStream, |this| this.stream);
 impl_halves!(UnixStream);
 
 /// A Unix socket for datagrams, which keep their order and are not lost; else as

@@ -13,6 +13,7 @@ mod runtime;
 mod send_file;
 mod signal;
 mod sockets;
+mod splice;
 mod task;
 mod time;
 

@@ -16,6 +16,7 @@
 
 mod bufring;
 mod cancel;
+mod direct;
 mod embed;
 mod prep;
 mod probe;
@@ -30,6 +31,7 @@ use io_uring::{IoUring, cqueue, opcode, types};
 
 use self::bufring::BufRing;
 use self::cancel::Missed;
+use self::direct::is_spliced_here;
 use self::embed::Embedding;
 pub(super) use self::probe::probe;
 use super::{Backend, Config, Sleep};
@@ -63,8 +65,6 @@ const MAX_GIVEN_UP: u32 = 10;
 /// entry that was cancelled before it slept. User space knows it from tracers only (signal(7)).
 const ERESTARTSYS: RawError = 512;
 
-/// How many parts of a file are sent in one turn, so that others have theirs.
-const SENDFILE_TURN: usize = 32;
 /// How many turns may pass without entering the kernel while results are ready.
 const TURNS_WITHOUT_LOOK: u32 = 32;
 
@@ -358,6 +358,8 @@ impl Uring {
             ledger.complete_cancelled(record.index());
         } else if result < 0 {
             ledger.complete(record.index(), result.into());
+        } else if is_spliced_here(ledger, record.op()) {
+            self.splice(ledger, record);
         } else {
             self.push_operation(ledger, record);
         }
@@ -533,39 +535,6 @@ impl Uring {
         }
     }
 
-    /// Sends a file by sendfile(2), for which there is no entry: the socket does not block, and a
-    /// poll tells when it takes more.
-    #[inline(never)]
-    fn send_file(&mut self, ledger: &Ledger, record: &Slot) {
-        let slot = record.index();
-        let Op::SendFile {
-            file,
-            offset,
-            socket,
-            len,
-        } = *record.op()
-        else {
-            unreachable!("only a SendFile gets here")
-        };
-        if record.cancel.get() != CancelReason::None {
-            return ledger.complete_cancelled(slot);
-        }
-        for _ in 0..SENDFILE_TURN {
-            let sent = record.transferred.get();
-            count(&ledger.counters.system_calls);
-            match native::send_file(socket.raw, file.raw, offset + sent as u64, len - sent) {
-                Err(error) if call::would_block(error) => break,
-                Err(error) => return ledger.complete(slot, -i64::from(error)),
-                Ok(0) => return ledger.complete(slot, sent as i64),
-                Ok(more) => record.transferred.set(sent + more),
-            }
-            if record.transferred.get() == len {
-                return ledger.complete(slot, len as i64);
-            }
-        }
-        self.push_operation(ledger, record);
-    }
-
     /// Multishot receives without a buffer ring are refused at registration, so each pool has one.
     fn has_group(&self, pool: u32) -> bool {
         self.groups.get(pool as usize).copied().unwrap_or(false)
@@ -670,6 +639,9 @@ impl Backend for Uring {
     fn submit(&mut self, ledger: &Ledger, record: &Slot) {
         match *record.op() {
             Op::SendFile { .. } => self.send_file(ledger, record),
+            ref op @ Op::Splice { .. } if is_spliced_here(ledger, op) => {
+                self.splice(ledger, record)
+            }
             Op::RecvMulti { pool, .. } | Op::RecvFromMulti { pool, .. } => {
                 self.receive_from_pool(ledger, record, pool);
             }

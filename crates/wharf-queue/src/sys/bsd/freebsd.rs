@@ -37,6 +37,15 @@ pub(crate) fn pair(domain: i32, kind: i32, protocol: i32) -> Result<[RawHandle; 
     Ok(pair)
 }
 
+/// A pipe, non-blocking, as large as the system makes it (pipe2(2)).
+pub(crate) fn pipe(_capacity: u32) -> Result<[RawHandle; 2], RawError> {
+    let mut pair = [-1; 2];
+    let out = pair.as_mut_ptr();
+    // SAFETY: there is room for two descriptors.
+    retry(|| unsafe { libc::pipe2(out, libc::O_CLOEXEC | libc::O_NONBLOCK) }.into())?;
+    Ok(pair)
+}
+
 /// The next connection of a listener, non-blocking (accept4(2)).
 pub(crate) fn accept(listener: RawHandle) -> Result<i64, RawError> {
     let none = std::ptr::null_mut();

@@ -51,6 +51,18 @@ pub(crate) fn pair(domain: i32, kind: i32, protocol: i32) -> Result<[RawHandle; 
     Ok(pair)
 }
 
+/// A pipe, non-blocking, as large as the system makes it (pipe(2)).
+pub(crate) fn pipe(_capacity: u32) -> Result<[RawHandle; 2], RawError> {
+    let mut pair = [-1; 2];
+    let out = pair.as_mut_ptr();
+    // SAFETY: there is room for two descriptors.
+    retry(|| unsafe { libc::pipe(out) }.into())?;
+    let prepared = set_flags(pair[0]).and_then(|()| set_flags(pair[1]));
+    prepared
+        .map(|()| pair)
+        .inspect_err(|_| pair.into_iter().for_each(close))
+}
+
 /// The next connection of a listener, non-blocking.
 pub(crate) fn accept(listener: RawHandle) -> Result<i64, RawError> {
     let none = std::ptr::null_mut();

@@ -49,6 +49,21 @@ pub(crate) fn pair(domain: i32, kind: i32, protocol: i32) -> Result<[RawHandle; 
     Ok(pair)
 }
 
+/// A pipe, non-blocking, for about `capacity` bytes; 0 for what the system chooses (pipe(7)).
+pub(crate) fn pipe(capacity: u32) -> Result<[RawHandle; 2], RawError> {
+    let mut pair = [-1; 2];
+    let out = pair.as_mut_ptr();
+    // SAFETY: there is room for two descriptors.
+    retry(|| unsafe { libc::pipe2(out, libc::O_CLOEXEC | libc::O_NONBLOCK) }.into())?;
+    if capacity > 0 {
+        let capacity = i32::try_from(capacity).unwrap_or(i32::MAX);
+        // A user has a limited number of pages for pipes: then it stays as it is.
+        // SAFETY: a call with numbers.
+        unsafe { libc::fcntl(pair[1], libc::F_SETPIPE_SZ, capacity) };
+    }
+    Ok(pair)
+}
+
 /// The next connection of a listener, non-blocking.
 pub(crate) fn accept(listener: RawHandle) -> Result<i64, RawError> {
     let none = std::ptr::null_mut();

@@ -25,6 +25,8 @@ pub(crate) enum Control {
     Socket(SocketKind),
     /// Two sockets that are connected to each other.
     Pair(SocketKind),
+    /// A pipe, of this many bytes if the system lets one say so.
+    Pipe(u32),
     Bind(Address),
     Listen(i32),
     LocalAddress,
@@ -114,6 +116,9 @@ pub(crate) fn perform(raw: RawHandle, control: Control) -> io::Result<Reply> {
         Control::Cached(offset, len) => Ok(Reply::Flag(cached::holds(raw, offset, len))),
         Control::Socket(kind) => socket(kind).map(Reply::Raw),
         Control::Pair(kind) => pair(kind).map(Reply::Pair),
+        Control::Pipe(capacity) => native::pipe(capacity)
+            .map(Reply::Pair)
+            .map_err(error_from_raw),
         Control::Bind(address) => bind(raw, &address),
         Control::Listen(backlog) => {
             // SAFETY: a call with two numbers.

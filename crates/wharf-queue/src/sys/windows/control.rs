@@ -37,6 +37,8 @@ pub(crate) enum Control {
     Socket(SocketKind),
     /// Two sockets that are connected to each other.
     Pair(#[allow(dead_code, reason = "it is refused")] SocketKind),
+    /// A pipe.
+    Pipe(#[allow(dead_code, reason = "it is refused")] u32),
     Bind(Address),
     Listen(i32),
     LocalAddress,
@@ -132,8 +134,9 @@ pub(crate) fn perform(home: Home<'_>, raw: RawHandle, control: Control) -> io::R
         // There is no call that would tell.
         Control::Cached(..) => Ok(Reply::Flag(false)),
         Control::Socket(kind) => new_socket(kind.domain, kind.kind, kind.protocol).map(Reply::Raw),
-        // No call makes one here, and what could be made of a listener is not private.
-        Control::Pair(_) => Err(UNSUPPORTED),
+        // No call makes a pair here, and what could be made of a listener is not private; pipes without
+        // a name do not complete.
+        Control::Pair(_) | Control::Pipe(_) => Err(UNSUPPORTED),
         Control::Bind(address) => bind(raw, &address).map(|()| Reply::Nothing),
         Control::Listen(backlog) => {
             // SAFETY: a call with two numbers.

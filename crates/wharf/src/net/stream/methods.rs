@@ -441,6 +441,18 @@ macro_rules! impl_write {
     };
 }
 
+/// What can be spliced.
+macro_rules! impl_splice {
+    ($type:ty, |$this:ident| $stream:expr) => {
+        impl $crate::io::Spliceable for $type {
+            fn spliced(&self) -> $crate::io::splice::Spliced<'_> {
+                let $this = self;
+                $crate::io::splice::Spliced(&$stream)
+            }
+        }
+    };
+}
+
 /// The halves of a stream type, borrowed and owned.
 macro_rules! impl_halves {
     ($stream:ident) => {
@@ -543,6 +555,10 @@ macro_rules! impl_halves {
         impl_read!(OwnedReadHalf, |this| this.stream.stream);
         impl_write!(WriteHalf<'_>, |this| this.stream.stream);
         impl_write!(OwnedWriteHalf, |this| this.stream.stream);
+        impl_splice!(ReadHalf<'_>, |this| this.stream.stream);
+        impl_splice!(OwnedReadHalf, |this| this.stream.stream);
+        impl_splice!(WriteHalf<'_>, |this| this.stream.stream);
+        impl_splice!(OwnedWriteHalf, |this| this.stream.stream);
 
         /// The halves were not of the same stream.
         #[derive(Debug)]
@@ -601,4 +617,4 @@ macro_rules! impl_halves {
     };
 }
 
-pub(crate) use {impl_halves, impl_read, impl_write};
+pub(crate) use {impl_halves, impl_read, impl_splice, impl_write};

@@ -17,6 +17,7 @@ pub(crate) mod methods;
 mod receive;
 mod send;
 mod send_file;
+mod splice;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -31,6 +32,7 @@ pub(crate) use self::handle::StreamRef;
 use self::receive::Receive;
 use self::send::SendSide;
 pub(super) use self::send::{Returned, Ticket};
+pub(super) use self::splice::Pipe;
 use super::Failure;
 use super::sources::Sources;
 use crate::engine;

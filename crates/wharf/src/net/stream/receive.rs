@@ -13,7 +13,9 @@
 //! 2 `Stream::received` cancels. What the kernel took before that still arrives, in order.
 //! 3, 4 the final completion. End and error are sticky, and come behind the data before them.
 //!
-//! From RESTING, a fiber may also lend its own buffer for one receive: LENT, and back; see `lent`.
+//! From RESTING, a fiber may also lend its own buffer for one receive: LENT, and back; see `lent`. A
+//! splice takes the whole side for as long as it goes on, which is LENT as well; if it finds the side
+//! armed, it is CLAIMED until that receive has ended; see `splice`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -43,7 +45,9 @@ pub(super) enum State {
     Resting,
     Armed(Token<op::RecvMulti>),
     Ending,
-    /// A receive into a lent buffer is in flight; see `lent`.
+    /// As `Ending`, and a splice wants the side next.
+    Claimed,
+    /// A receive into a lent buffer is in flight, see `lent`; or a splice has the side, see `splice`.
     Lent,
 }
 
@@ -90,7 +94,7 @@ pub(super) struct Receive {
     pub(super) end: Option<End>,
     waker: Option<Waker>,
     /// Another thread wants what comes next.
-    foreign_wants: bool,
+    pub(super) foreign_wants: bool,
 }
 
 impl Stream {
@@ -230,6 +234,7 @@ impl Stream {
         more: bool,
     ) {
         let mut receive = self.receive.borrow_mut();
+        let is_claimed = receive.state == State::Claimed;
         if !more {
             receive.state = State::Resting;
         }
@@ -251,10 +256,13 @@ impl Stream {
                 worker.queue.cancel(token);
                 receive.state = State::Ending;
             }
-            State::Resting if !self.is_dropped.get() => {
+            State::Resting if !self.is_dropped.get() && !is_claimed => {
                 self.keep_receiving(&mut receive, worker);
             }
             _ => {}
+        }
+        if is_claimed && !more {
+            worker.sources.wake_claims(self.key());
         }
         let has_come = receive.len > 0 || receive.end.is_some();
         if receive.foreign_wants {
@@ -281,7 +289,7 @@ impl Stream {
     }
 
     /// Gives everything that is there to the other thread. Returns whether there was something.
-    fn feed_foreign(&self, receive: &mut Receive, sources: &Sources) -> bool {
+    pub(super) fn feed_foreign(&self, receive: &mut Receive, sources: &Sources) -> bool {
         let foreign = self.foreign.borrow();
         let Some(foreign) = foreign.as_ref() else {
             return false;
@@ -304,7 +312,7 @@ impl Stream {
 
     /// What another thread was given and did not read comes first.
     #[inline]
-    fn take_foreign_pieces(&self, sources: &Sources) {
+    pub(super) fn take_foreign_pieces(&self, sources: &Sources) {
         if let Some(foreign) = self.foreign.borrow().as_ref() {
             self.take_pieces_of(foreign, sources);
         }
@@ -374,6 +382,18 @@ impl Receive {
     /// Whether nothing has come, nothing is being received, and more can come.
     pub(super) fn is_idle(&self) -> bool {
         self.state == State::Resting && self.pieces.first.is_none() && self.end.is_none()
+    }
+
+    /// Takes every piece, in order. The caller says of those from the pool that they are not kept here
+    /// any more.
+    pub(super) fn take_all(&mut self) -> VecDeque<PoolBuf> {
+        self.len = 0;
+        std::iter::from_fn(|| self.pieces.pop()).collect()
+    }
+
+    /// Whether the peer closed its side and everything before that has been read.
+    pub(super) fn is_read_to_its_end(&self) -> bool {
+        self.pieces.first.is_none() && matches!(self.end, Some(End::Eof))
     }
 
     /// Puts a piece, with memory of its own, behind those that are there.

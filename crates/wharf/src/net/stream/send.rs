@@ -128,12 +128,12 @@ impl SendSide {
         ROOM.saturating_sub(self.waiting())
     }
 
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.in_flight.is_none() && self.waiting() == 0 && self.queue.is_empty()
     }
 
     /// Why nothing more can be written.
-    fn refusal(&self) -> Option<io::Error> {
+    pub(super) fn refusal(&self) -> Option<io::Error> {
         match (self.failure, self.closing) {
             (Some(failure), _) => Some(failure.error()),
             (None, Closing::Open) => None,
@@ -506,6 +506,7 @@ impl Stream {
     /// Nothing is in flight any more.
     pub(super) fn go_on_sending(&self, worker: &Rc<Worker>) {
         self.take_foreign_output(worker, false);
+        worker.sources.wake_claims(self.key());
         if self.has_more_to_do() {
             self.pump(worker);
             self.wake_writer();
@@ -565,6 +566,7 @@ impl Stream {
         if let Some(foreign) = self.foreign.borrow().as_ref() {
             foreign.fail_output(failure);
         }
+        worker.sources.wake_claims(self.key());
         self.wake_writer();
         if self.is_dropped.get() && self.is_all_sent() {
             self.close(worker);
