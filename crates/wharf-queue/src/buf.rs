@@ -357,6 +357,30 @@ pub trait IoVecMut: 'static {
     /// # Safety
     /// They are initialised.
     unsafe fn set_filled(&mut self, filled: usize);
+
+    /// Copies as many of `bytes` as there is room for, records them as filled, and returns how many
+    /// they are: what an operation does, done by hand.
+    ///
+    /// ```
+    /// use wharf_queue::IoVecMut;
+    /// let mut bufs = [[0; 2], [0; 2]];
+    /// assert_eq!(bufs.fill(&[1, 2, 3]), 3);
+    /// assert_eq!(bufs, [[1, 2], [3, 0]]);
+    /// ```
+    fn fill(&mut self, bytes: &[u8]) -> usize {
+        let mut filled = 0;
+        self.for_each_mut(&mut |region| {
+            let rest = &bytes[filled..];
+            let count = rest.len().min(region.len());
+            for (to, from) in region.iter_mut().zip(rest) {
+                to.write(*from);
+            }
+            filled += count;
+        });
+        // SAFETY: the first `filled` bytes of the sequence were written above.
+        unsafe { self.set_filled(filled) };
+        filled
+    }
 }
 
 macro_rules! vectored {

@@ -13,10 +13,10 @@ use wharf_queue::{IoBuf, IoBufMut, op};
 
 use super::File;
 use crate::carried::Carried;
+use crate::io::chunk::Place;
 use crate::io::conduit::Conduit;
 use crate::io::incoming::Incoming;
 use crate::io::traits::{ReadSide, WriteSide, impl_read_side, impl_write_side};
-use crate::io::write_all::Place;
 use crate::io::{BufResult, PoolBuf};
 
 /// The largest offset that a file can have.

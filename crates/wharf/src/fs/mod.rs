@@ -27,10 +27,10 @@
 //! | [`File::open`], [`File::create`], [`File::create_new`], [`OpenOptions::open`], [`OpenOptions::open_beneath`], [`File::try_clone`] | the file, if it was opened, is closed; one that was created stays |
 //! | [`File::read`], `read_exact`, `recv` | nothing is lost: the next read gives what this one would have given |
 //! | [`File::seek`], [`File::rewind`], [`File::stream_position`] | the cursor is where it was |
-//! | [`File::read_at`], [`File::read_at_owned`] | nothing has changed; a buffer that was lent is dropped when the system lets go of it |
+//! | [`File::read_at`], [`File::read_at_owned`], [`File::read_vectored_at_owned`] | nothing has changed; a buffer that was lent is dropped when the system lets go of it |
 //! | [`File::read_exact_at`], [`File::write_all_at`] | what came before is in the buffer, or written; the rest is as for [`File::read_at`] and [`File::write_at`] |
 //! | [`File::write`] | while it is pending nothing has been taken; what it has taken is written |
-//! | [`File::write_at`], [`File::write_at_owned`], [`File::write_owned`] | before it has begun, nothing is written; after, all of the buffer is, and an error of that is told to the next write, flush or sync |
+//! | [`File::write_at`], [`File::write_at_owned`], [`File::write_vectored_at_owned`], [`File::write_owned`] | before it has begun, nothing is written; after, all of the buffer is, and an error of that is told to the next write, flush or sync |
 //! | [`File::flush`], [`File::sync_all`], [`File::sync_data`] | nothing |
 //! | [`File::close`], [`File::into_std`] | what was written is carried out in the background, then the file is closed |
 //! | [`File::set_len`], [`File::allocate`], [`File::allocate_keeping_len`], [`File::set_permissions`] | it may have happened or not, whole in either case |
@@ -57,6 +57,7 @@ mod names;
 mod open;
 mod positional;
 mod read_dir;
+mod vectored;
 
 pub use file::File;
 pub use metadata::Metadata;

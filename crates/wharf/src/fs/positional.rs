@@ -9,16 +9,17 @@ use wharf_queue::{AlignedBuf, Handle, IoBuf, IoBufMut, op};
 
 use super::File;
 use crate::engine::{self, OpFuture, Refused};
+use crate::io::chunk::{Place, Single};
 use crate::io::incoming::LONGEST;
-use crate::io::write_all::{Finish, Place, WriteAll, carry};
+use crate::io::write_all::{Finish, WriteAll, carry};
 use crate::io::{BufResult, spare};
 use crate::runtime::worker;
 
 /// What direct I/O wants of the memory of a buffer, on every device that is known.
-const ALIGNMENT: usize = 4096;
+pub(super) const ALIGNMENT: usize = 4096;
 
 /// The longest read for another worker, in bytes.
-const LONGEST_ELSEWHERE: usize = 1024 * 1024;
+pub(super) const LONGEST_ELSEWHERE: usize = 1024 * 1024;
 
 /// What became of a read with a lent buffer.
 enum Begun<B: IoBufMut> {
@@ -178,7 +179,7 @@ impl File {
         place: Place,
     ) -> BufResult<usize, B> {
         if self.conduit.handle().get().is_some() {
-            let write = WriteAll::new(self.conduit.clone(), buf, place);
+            let write = WriteAll::new(self.conduit.clone(), Single::new(buf, place));
             return Finish::new(write).await;
         }
         let bytes = buf.as_bytes();

@@ -22,8 +22,9 @@ use std::task::{Context, Poll, Waker};
 
 use wharf_queue::{Handle, HandleKind};
 
+use super::chunk::{Place, Single};
 use super::spare;
-use super::write_all::{Place, WriteAll};
+use super::write_all::WriteAll;
 use crate::engine::Local;
 use crate::promise;
 use crate::runtime::home::gone;
@@ -300,7 +301,7 @@ impl Drop for Pumping {
 
 async fn pump(mut pumping: Pumping) {
     while let Some((buf, place)) = pumping.conduit.take_gathered() {
-        let (result, buf) = WriteAll::new(pumping.conduit.clone(), buf, place).await;
+        let (result, buf) = WriteAll::new(pumping.conduit.clone(), Single::new(buf, place)).await;
         spare::give(buf);
         if let Err(error) = result {
             pumping.conduit.give_up(error);

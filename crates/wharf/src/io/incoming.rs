@@ -12,8 +12,8 @@ use std::task::{Context, Poll, ready};
 
 use wharf_queue::{Handle, IoBuf, Outcome, Slice, op};
 
+use super::chunk::Place;
 use super::conduit::Conduit;
-use super::write_all::Place;
 use super::{PoolBuf, spare};
 use crate::carried::Carried;
 

@@ -22,6 +22,7 @@
 
 mod async_fd;
 mod buffered;
+pub(crate) mod chunk;
 pub(crate) mod conduit;
 mod copy;
 mod copy_buf;
@@ -49,7 +50,7 @@ pub use futures_lite::io::{
 pub use splice::{Spliceable, splice, splice_bidirectional};
 pub use stdin::{Stdin, StdinLines, stdin};
 pub use stdout::{Stderr, Stdout, stderr, stdout};
-pub use wharf_queue::{AlignedBuf, IoBuf, IoBufMut};
+pub use wharf_queue::{AlignedBuf, IoBuf, IoBufMut, IoVec, IoVecMut};
 
 /// What an operation with an owned buffer gives: its result, and the buffer in any case.
 pub type BufResult<T, B> = (io::Result<T>, B);

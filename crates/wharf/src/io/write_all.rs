@@ -1,4 +1,4 @@
-//! Writing a whole buffer, in as many operations as that takes.
+//! Writing a whole buffer, or several, in as many operations as that takes.
 //!
 //! Owns the loop, and what becomes of a write that nobody waits for any more: it goes on, and its
 //! error is kept for the next call on the same handle (contract C4, owned writes).
@@ -10,149 +10,124 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use wharf_queue::{Handle, IoBuf, Outcome, Slice, op};
+use wharf_queue::{IoBuf, Outcome};
 
+use super::chunk::{Chunk, Place, Single};
 use super::conduit::Conduit;
-use crate::engine::{self, OpFuture, Refused};
 use crate::promise;
 use crate::runtime::home::gone;
 use crate::runtime::worker;
 
-/// Where bytes go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Place {
-    /// To an offset of a file, in bytes.
-    At(u64),
-    /// To where the system puts them: the end of a stream, or of a file that is appended to.
-    Next,
-}
-
-enum State<B: IoBuf> {
-    Idle(Slice<B>),
-    At(OpFuture<op::WriteAt<Slice<B>>>),
-    Next(OpFuture<op::Write<Slice<B>>>),
+enum State<C: Chunk> {
+    Idle(C),
+    InFlight(C::InFlight),
     Ended,
 }
 
-/// Writes all of a buffer, on the thread where the handle lives. Dropping it cancels what is in
+/// Writes all of a chunk, on the thread where the handle lives. Dropping it cancels what is in
 /// flight: see [`Finish`] for a write that is to be finished.
 #[must_use = "futures do nothing unless polled"]
-pub(crate) struct WriteAll<B: IoBuf> {
+pub(crate) struct WriteAll<C: Chunk> {
     conduit: Arc<Conduit>,
-    place: Place,
     written: usize,
-    state: State<B>,
+    state: State<C>,
 }
 
-impl<B: IoBuf> Unpin for WriteAll<B> {}
-
-impl<B: IoBuf> WriteAll<B> {
-    pub(crate) fn new(conduit: Arc<Conduit>, buf: B, place: Place) -> WriteAll<B> {
+impl<C: Chunk> WriteAll<C> {
+    pub(crate) fn new(conduit: Arc<Conduit>, chunk: C) -> WriteAll<C> {
         WriteAll {
             conduit,
-            place,
             written: 0,
-            state: State::Idle(buf.slice(..)),
+            state: State::Idle(chunk),
         }
     }
 
     fn has_begun(&self) -> bool {
-        matches!(self.state, State::At(_) | State::Next(_))
+        matches!(self.state, State::InFlight(_))
     }
 
     /// Submits what is left.
-    fn begin(&mut self, rest: Slice<B>) -> Result<(), (io::Error, B)> {
+    fn begin(&mut self, rest: C) -> Result<(), (io::Error, C)> {
         let worker = worker::here(self.conduit.handle().home().id);
         let handle = self.conduit.handle().get();
         let (Some(worker), Some(handle)) = (worker, handle) else {
-            return Err((gone(), rest.into_inner()));
+            return Err((gone(), rest));
         };
-        let handle: &Handle = &handle;
-        self.state = match self.place {
-            Place::At(offset) => {
-                let offset = offset.saturating_add(self.written as u64);
-                match engine::submit_to(&worker, op::WriteAt::new(handle, rest, offset)) {
-                    Ok(operation) => State::At(operation),
-                    Err(Refused { op, error }) => return Err((error, op.into_buf().into_inner())),
-                }
-            }
-            Place::Next => match engine::submit_to(&worker, op::Write::new(handle, rest)) {
-                Ok(operation) => State::Next(operation),
-                Err(Refused { op, error }) => return Err((error, op.into_buf().into_inner())),
-            },
-        };
+        self.state = State::InFlight(rest.begin(&worker, &handle)?);
         Ok(())
     }
 
-    /// An operation has ended. Gives what is left of the buffer, or the error.
-    fn ended(
-        &mut self,
-        outcome: Outcome<usize>,
-        slice: Slice<B>,
-    ) -> Result<Slice<B>, (io::Error, B)> {
-        let buf = slice.into_inner();
+    /// An operation has ended. Gives what is left, or the error.
+    fn ended(&mut self, outcome: Outcome<usize>, chunk: C) -> Result<C, (io::Error, C)> {
         match outcome.into_result() {
-            Ok(0) => Err((io::ErrorKind::WriteZero.into(), buf)),
+            Ok(0) => Err((io::ErrorKind::WriteZero.into(), chunk)),
             Ok(count) => {
                 self.written += count;
-                Ok(buf.slice(self.written..))
+                Ok(chunk.behind(count))
             }
-            Err(error) => Err((error, buf)),
+            Err(error) => Err((error, chunk)),
         }
     }
 
-    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<B>, (io::Error, B)>> {
-        let (outcome, slice) = match &mut self.state {
-            State::At(operation) => ready!(Pin::new(operation).poll(cx)),
-            State::Next(operation) => ready!(Pin::new(operation).poll(cx)),
-            State::Idle(_) | State::Ended => {
-                let State::Idle(rest) = std::mem::replace(&mut self.state, State::Ended) else {
-                    panic!("a write gives its output once");
-                };
-                if rest.as_bytes().is_empty() {
-                    return Poll::Ready(Ok(Some(rest.into_inner())));
-                }
-                return Poll::Ready(self.begin(rest).map(|()| None));
-            }
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<C>, (io::Error, C)>> {
+        if let State::InFlight(operation) = &mut self.state {
+            let (outcome, chunk) = ready!(Pin::new(operation).poll(cx));
+            self.state = State::Ended;
+            let rest = self.ended(outcome, chunk);
+            return Poll::Ready(rest.map(|rest| {
+                self.state = State::Idle(rest);
+                None
+            }));
+        }
+        let State::Idle(rest) = std::mem::replace(&mut self.state, State::Ended) else {
+            panic!("a write gives its output once");
         };
-        self.state = State::Ended;
-        let ended = self.ended(outcome, slice);
-        Poll::Ready(ended.map(|rest| {
-            self.state = State::Idle(rest);
-            None
-        }))
+        if rest.is_empty() {
+            return Poll::Ready(Ok(Some(rest)));
+        }
+        Poll::Ready(self.begin(rest).map(|()| None))
     }
 }
 
-impl<B: IoBuf> Future for WriteAll<B> {
+impl<C: Chunk> Future for WriteAll<C> {
     /// The bytes written, or the first error; and the buffer.
-    type Output = (io::Result<usize>, B);
+    type Output = (io::Result<usize>, C::Buf);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            match ready!(self.poll_step(cx)) {
-                Ok(None) => {}
-                Ok(Some(buf)) => return Poll::Ready((Ok(self.written), buf)),
-                Err((error, buf)) => return Poll::Ready((Err(error), buf)),
-            }
+            let (result, chunk) = match ready!(self.poll_step(cx)) {
+                Ok(None) => continue,
+                Ok(Some(chunk)) => (Ok(self.written), chunk),
+                Err((error, chunk)) => (Err(error), chunk),
+            };
+            return Poll::Ready((result, chunk.into_buf()));
         }
     }
 }
 
 /// A [`WriteAll`] that goes on in the background if it is dropped after it has begun.
 #[must_use = "futures do nothing unless polled"]
-pub(crate) struct Finish<B: IoBuf + Send> {
-    write: Option<WriteAll<B>>,
+pub(crate) struct Finish<C: Chunk>
+where
+    WriteAll<C>: Send,
+{
+    write: Option<WriteAll<C>>,
 }
 
-impl<B: IoBuf + Send> Finish<B> {
-    pub(crate) fn new(write: WriteAll<B>) -> Finish<B> {
+impl<C: Chunk> Finish<C>
+where
+    WriteAll<C>: Send,
+{
+    pub(crate) fn new(write: WriteAll<C>) -> Finish<C> {
         Finish { write: Some(write) }
     }
 }
 
-impl<B: IoBuf + Send> Future for Finish<B> {
-    type Output = (io::Result<usize>, B);
+impl<C: Chunk> Future for Finish<C>
+where
+    WriteAll<C>: Send,
+{
+    type Output = (io::Result<usize>, C::Buf);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let write = self.write.as_mut().expect("a write gives its output once");
@@ -162,7 +137,10 @@ impl<B: IoBuf + Send> Future for Finish<B> {
     }
 }
 
-impl<B: IoBuf + Send> Drop for Finish<B> {
+impl<C: Chunk> Drop for Finish<C>
+where
+    WriteAll<C>: Send,
+{
     fn drop(&mut self) {
         let Some(write) = self.write.take().filter(WriteAll::has_begun) else {
             return;
@@ -198,7 +176,7 @@ where
     let mut background = conduit.begin_background();
     let conduit = conduit.clone();
     let carried = promise::carry(conduit.handle().home().clone(), move || async move {
-        let (result, _) = WriteAll::new(conduit, buf, place).await;
+        let (result, _) = WriteAll::new(conduit, Single::new(buf, place)).await;
         match result {
             Err(error) if !is_waited_for.load(Ordering::Acquire) => {
                 background.failed(Some(error));

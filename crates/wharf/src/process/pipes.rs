@@ -11,10 +11,10 @@ use std::task::{Context, Poll, ready};
 use wharf_queue::OwnedHandle;
 
 use crate::io::PoolBuf;
+use crate::io::chunk::Place;
 use crate::io::conduit::Conduit;
 use crate::io::incoming::Incoming;
 use crate::io::traits::{ReadSide, WriteSide, impl_read_side, impl_write_side};
-use crate::io::write_all::Place;
 use crate::runtime::worker;
 
 #[derive(Debug)]

@@ -5,6 +5,7 @@ mod docs;
 mod foreign;
 mod fs;
 mod fs_faults;
+mod fs_vectored;
 mod io;
 mod net;
 mod net_faults;

@@ -113,4 +113,19 @@ pub(super) const KINDS: &[Kind] = &[
             Box::pin(async move { file(read) })
         },
     },
+    Kind {
+        name: "file_read_vectored_at_owned",
+        make: || {
+            let read: Read<File> = |file, at| {
+                Box::pin(async move {
+                    let bufs = [Vec::with_capacity(20), Vec::with_capacity(40)];
+                    let (count, bufs) = file.read_vectored_at_owned(bufs, at).await;
+                    let bytes = bufs.concat();
+                    assert_eq!(count?, bytes.len());
+                    Ok(bytes)
+                })
+            };
+            Box::pin(async move { file(read) })
+        },
+    },
 ];
