@@ -12,7 +12,7 @@ use std::time::Duration;
 use wharf_queue::{Handle, Operation, Outcome, OwnedHandle, Prepare, op};
 
 use super::cursor::Cursor;
-use super::{Metadata, OpenOptions, Permissions, blocking};
+use super::{FileTimes, Metadata, OpenOptions, Permissions, blocking};
 use crate::io::conduit::Conduit;
 use crate::runtime::home::gone;
 use crate::runtime::worker;
@@ -103,6 +103,12 @@ impl File {
         options.open(path).await
     }
 
+    /// The options by which a file is opened, none of them set: [`OpenOptions::new`].
+    #[must_use]
+    pub fn options() -> OpenOptions {
+        OpenOptions::new()
+    }
+
     /// Takes a file of the standard library's, with its cursor: a temporary one, for example. If it
     /// was opened for appending, writes go to the end, but the cursor does not know of that.
     ///
@@ -183,17 +189,60 @@ impl File {
         }
     }
 
+    /// The permissions of the file, to be changed and given to [`set_permissions`](File::set_permissions).
+    /// Runs on the pool.
+    ///
+    /// # Errors
+    /// That of the system; `NotConnected` if the runtime has ended.
+    pub async fn permissions(&self) -> io::Result<Permissions> {
+        self.on_the_pool(|file| Ok(file.metadata()?.permissions()))
+            .await
+    }
+
     /// Sets the permissions of the file. Runs on the pool.
     ///
     /// # Errors
     /// That of the system; `NotConnected` if the runtime has ended.
     pub async fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        self.on_the_pool(move |file| file.set_permissions(permissions))
+            .await
+    }
+
+    /// Sets when the file was last read and changed, behind everything that was written to it. Runs on
+    /// the pool.
+    ///
+    /// ```
+    /// # let path = std::env::temp_dir().join(format!("wharf-doc-times-{}", std::process::id()));
+    /// # wharf::Runtime::new().unwrap().block_on(async {
+    /// use std::time::{Duration, SystemTime};
+    /// use wharf::fs::{File, FileTimes};
+    /// let mut file = File::create(&path).await?;
+    /// file.write_all(b"as it was then").await?;
+    /// let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    /// file.set_times(FileTimes::new().set_modified(then)).await?;
+    /// assert_eq!(file.metadata().await?.modified()?, then);
+    /// # wharf::fs::remove_file(&path).await?;
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of the writes, and that of the system; `NotConnected` if the runtime has ended.
+    pub async fn set_times(&self, times: FileTimes) -> io::Result<()> {
+        self.conduit.flush().await?;
+        self.on_the_pool(move |file| file.set_times(times)).await
+    }
+
+    /// Makes a call of the standard library's that has no operation of its own.
+    async fn on_the_pool<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&std::fs::File) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let duplicated = self.conduit.handle().with(|handle| {
             let worker = worker::expect_current();
             worker.queue.duplicate(handle)
         });
         let file = std::fs::File::from(duplicated.await??);
-        blocking(move || file.set_permissions(permissions)).await
+        blocking(move || call(&file)).await
     }
 
     /// Does something to the whole file, behind everything that was written to it.

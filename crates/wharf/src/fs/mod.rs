@@ -33,13 +33,13 @@
 //! | [`File::write_at`], [`File::write_at_owned`], [`File::write_vectored_at_owned`], [`File::write_owned`] | before it has begun, nothing is written; after, all of the buffer is, and an error of that is told to the next write, flush or sync |
 //! | [`File::flush`], [`File::sync_all`], [`File::sync_data`] | nothing |
 //! | [`File::close`], [`File::into_std`] | what was written is carried out in the background, then the file is closed |
-//! | [`File::set_len`], [`File::allocate`], [`File::allocate_keeping_len`], [`File::set_permissions`] | it may have happened or not, whole in either case |
+//! | [`File::set_len`], [`File::allocate`], [`File::allocate_keeping_len`], [`File::set_permissions`], [`File::set_times`] | it may have happened or not, whole in either case |
 //! | [`rename`], [`remove_file`], [`remove_dir`], [`create_dir`], [`hard_link`], [`symlink`], [`set_permissions`] | as much |
-//! | [`File::metadata`], [`metadata`](fn@metadata), [`symlink_metadata`], [`permissions`], [`try_exists`], [`canonicalize`], [`read_link`], [`read_dir`](fn@read_dir), [`DirEntry::file_type`] | nothing: the answer is dropped |
+//! | [`File::metadata`], [`File::permissions`], [`metadata`](fn@metadata), [`symlink_metadata`], [`permissions`], [`try_exists`], [`canonicalize`], [`read_link`], [`read_dir`](fn@read_dir), [`DirEntry::file_type`] | nothing: the answer is dropped |
 //! | [`ReadDir::next_entry`] | nothing: the entry is the next caller's |
 //! | [`read`], [`read_to_string`] | nothing has changed |
 //! | [`write`](fn@write), [`copy`] | the destination may hold a part |
-//! | [`create_dir_all`], [`remove_dir_all`] | a part may have been made; removing goes on to its end |
+//! | [`DirBuilder::create`], [`create_dir_all`], [`remove_dir_all`] | a part may have been made; removing goes on to its end |
 //!
 //! A positional write that was borrowed is the one exception to the rule that a dropped borrowed
 //! write has not happened: it says where it writes, so that doing it again does no harm.
@@ -51,6 +51,7 @@
 //! the current worker.
 
 mod cursor;
+mod dirs;
 mod file;
 mod metadata;
 mod names;
@@ -59,16 +60,17 @@ mod positional;
 mod read_dir;
 mod vectored;
 
+pub use dirs::{DirBuilder, create_dir, create_dir_all};
 pub use file::File;
 pub use metadata::Metadata;
 pub use names::{
-    canonicalize, copy, create_dir, create_dir_all, hard_link, metadata, permissions, read,
-    read_link, read_to_string, remove_dir, remove_dir_all, remove_file, rename, set_permissions,
-    symlink, symlink_metadata, try_exists, write,
+    canonicalize, copy, hard_link, metadata, permissions, read, read_link, read_to_string,
+    remove_dir, remove_dir_all, remove_file, rename, set_permissions, symlink, symlink_metadata,
+    try_exists, write,
 };
 pub use open::OpenOptions;
 pub use read_dir::{DirEntry, ReadDir, read_dir};
-pub use std::fs::Permissions;
+pub use std::fs::{FileTimes, Permissions};
 pub use wharf_queue::op::FileType;
 
 use std::io;

@@ -72,44 +72,6 @@ pub async fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     blocking(move || std::fs::remove_dir_all(path)).await
 }
 
-/// Makes a directory, whose parent exists.
-///
-/// # Errors
-/// That of the system: `AlreadyExists`, `NotFound` if the parent is missing.
-pub async fn create_dir(path: impl AsRef<Path>) -> io::Result<()> {
-    run(op::CreateDir::new(path)).await
-}
-
-/// Makes a directory and those above it that are missing. It is no error if it exists, or if
-/// somebody else makes one of them at the same time.
-///
-/// # Errors
-/// The first of the system's; what was made before stays.
-pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
-    let mut missing = vec![path.as_ref().to_owned()];
-    if missing[0].as_os_str().is_empty() {
-        return Ok(());
-    }
-    // Upwards to the first that can be made or is there, then down again.
-    while let Some(path) = missing.last() {
-        match run(op::CreateDir::new(path)).await {
-            Ok(()) => drop(missing.pop()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => {
-                    let parent = parent.to_owned();
-                    missing.push(parent);
-                }
-                _ => return Err(error),
-            },
-            Err(error) => match metadata(path).await {
-                Ok(there) if there.is_dir() => drop(missing.pop()),
-                _ => return Err(error),
-            },
-        }
-    }
-    Ok(())
-}
-
 /// Gives a file a second name.
 ///
 /// # Errors

@@ -5,8 +5,9 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
-use wharf::fs::{self, File, FileType, OpenOptions};
+use wharf::fs::{self, DirBuilder, File, FileTimes, FileType, OpenOptions};
 use wharf::io::{AlignedBuf, IoBuf};
 
 use crate::on_each_backend;
@@ -271,6 +272,50 @@ fn names_are_made_moved_listed_and_removed() {
             .unwrap();
         let mode = fs::metadata(root.join("copy")).await.unwrap().mode();
         assert_eq!(mode & 0o222, 0);
+    });
+}
+
+#[test]
+fn directories_are_made_as_their_builder_says() {
+    on_each_backend(1, async || {
+        let dir = dir();
+        let deep = dir.path().join("a/b/c");
+        let missing = DirBuilder::new().create(&deep).await.unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        // The second time there is nothing to do.
+        for _ in 0..2 {
+            builder.create(&deep).await.unwrap();
+        }
+        for made in ["a", "a/b", "a/b/c"] {
+            let mode = fs::metadata(dir.path().join(made)).await.unwrap().mode();
+            assert_eq!(mode & 0o777, 0o700, "{made}");
+        }
+        let again = builder.recursive(false).create(&deep).await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+    });
+}
+
+#[test]
+fn times_are_set_behind_what_was_written() {
+    on_each_backend(2, async || {
+        let dir = dir();
+        let mut options = File::options();
+        options.write(true).create(true);
+        let mut file = options.open(dir.path().join("file")).await.unwrap();
+        file.write_all(&[1; 100_000]).await.unwrap();
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let times = FileTimes::new().set_accessed(at(2)).set_modified(at(1));
+        let there = wharf::spawn_on(1, move || async move {
+            file.set_times(times).await.unwrap();
+            assert!(!file.permissions().await.unwrap().readonly());
+            file.metadata().await.unwrap()
+        });
+        let metadata = there.await.unwrap();
+        assert_eq!(metadata.modified().unwrap(), at(1));
+        assert_eq!(metadata.accessed().unwrap(), at(2));
+        assert_eq!(metadata.len(), 100_000);
     });
 }
 

@@ -1,29 +1,15 @@
 //! Several buffers at an offset: all of them, many, none, on another worker, and given up.
 
-use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
-use std::pin::pin;
-use std::task::Poll;
 
 use wharf::fs::{self, File};
 
+use crate::fs::{dir, poll_once};
 use crate::{backends, on_each_backend};
-
-fn dir() -> tempfile::TempDir {
-    tempfile::tempdir().unwrap()
-}
 
 /// Pieces of different lengths, some of them empty; more than one call of the system's takes.
 fn pieces() -> Vec<Vec<u8>> {
     (0..2500).map(|n| vec![n as u8; n % 7]).collect()
-}
-
-async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
-    }
 }
 
 /// Writes many pieces, and reads them as pieces of other lengths.
