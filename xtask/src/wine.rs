@@ -53,6 +53,12 @@ const PARTS: &[Part] = &[
         run: |environment, limit, arguments| tests(environment, "wharf", limit, arguments),
     },
     Part {
+        name: "fibers",
+        about: "the tests of wharf-fiber, overflows among them",
+        limit: MINUTE.saturating_mul(6),
+        run: |environment, limit, arguments| tests(environment, "wharf-fiber", limit, arguments),
+    },
+    Part {
         name: "http",
         about: "the tests of wharf-http",
         limit: MINUTE.saturating_mul(6),

@@ -44,11 +44,10 @@
 //! destructor gives what is ready, and otherwise fails. A program that is built with
 //! `panic = "abort"` may use fibers, but not cancel them.
 //!
-//! **An overflow** runs into the guard page that lies below each stack, and ends the process; on Unix
-//! a line on standard error names the fiber and the size of its stack. Nothing else is overwritten,
-//! as long as every function touches its frame page by page, which the Rust compiler sees to; C code
-//! that is built without stack probes is the exception. [`stack_left`] tells a recursive function how
-//! much it has.
+//! **An overflow** runs into the guard pages that lie below each stack, and ends the process; a line on
+//! standard error names the fiber and the size of its stack. Nothing else is overwritten, as long as
+//! every function touches its frame page by page, which the Rust compiler sees to; for C code that
+//! does not, see [`Builder::guard_size`]. [`stack_left`] tells a recursive function how much it has.
 //!
 //! One thing is left to you: do not keep a [`Runtime`](wharf::Runtime) in a thread-local value. It
 //! would be dropped while the thread's other values are being destroyed, and its fibers would end

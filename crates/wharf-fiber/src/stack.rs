@@ -1,15 +1,15 @@
 //! Stacks: where fibers get them, and what becomes of them afterwards.
 //!
 //! Owns one pool for each thread and its statistics. Memory, guard pages and their peculiarities on
-//! each system are corosensei's; how much of a stack was ever touched is asked in `os`.
+//! each system are in `os`, and so is how much of a stack was ever touched.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 
-use corosensei::stack::{DefaultStack, Stack};
+use corosensei::stack::Stack;
 
-use crate::os;
+use crate::os::{self, Shape, StackMemory};
 
 /// The size of a stack in bytes if none is chosen. It is address space: memory is taken page by page,
 /// when it is first touched.
@@ -20,9 +20,9 @@ const DEFAULT_LIMIT: usize = 1024;
 
 struct Pool {
     /// The stack that was used last comes first: it is warm.
-    free: Vec<DefaultStack>,
+    free: Vec<StackMemory>,
     limit: usize,
-    /// The limits of every stack that this thread has made and not unmapped: from, to.
+    /// The addresses of every stack that this thread has made and not unmapped: from, to.
     stacks: BTreeMap<usize, usize>,
     spawned: u64,
     alive: usize,
@@ -43,25 +43,19 @@ thread_local! {
     };
 }
 
-fn range(stack: &DefaultStack) -> (usize, usize) {
-    (stack.limit().get(), stack.base().get())
+fn range(stack: &StackMemory) -> (usize, usize) {
+    (stack.lowest(), stack.base().get())
 }
 
-/// The length with its guard page that a stack of `size` bytes gets.
-fn mapped(size: usize) -> usize {
-    let page = os::page_size();
-    let size = size.max(corosensei::stack::MIN_STACK_SIZE);
-    size.div_ceil(page).saturating_add(1).saturating_mul(page)
-}
-
-/// A stack of at least `size` bytes: a used one, or a new one.
+/// A stack of at least `size` bytes above `guard` bytes of guard pages: a used one, or a new one.
 ///
 /// # Errors
-/// That of the system; `InvalidInput` for a size that no address space holds.
-pub(crate) fn take(size: usize) -> io::Result<DefaultStack> {
+/// That of the system; `InvalidInput` for sizes that no address space holds.
+pub(crate) fn take(size: usize, guard: usize) -> io::Result<StackMemory> {
+    let shape = Shape::new(size, guard)?;
     let pooled = POOL.with(|pool| {
         let mut pool = pool.borrow_mut();
-        let fits = |stack: &DefaultStack| stack.base().get() - stack.limit().get() == mapped(size);
+        let fits = |stack: &StackMemory| stack.shape() == shape;
         let found = match pool.free.last() {
             Some(last) if fits(last) => pool.free.len() - 1,
             _ => pool.free.iter().rposition(fits)?,
@@ -70,7 +64,7 @@ pub(crate) fn take(size: usize) -> io::Result<DefaultStack> {
     });
     let stack = match pooled {
         Some(stack) => stack,
-        None => make(size)?,
+        None => make(shape)?,
     };
     POOL.with(|pool| {
         let mut pool = pool.borrow_mut();
@@ -80,19 +74,15 @@ pub(crate) fn take(size: usize) -> io::Result<DefaultStack> {
     Ok(stack)
 }
 
-fn make(size: usize) -> io::Result<DefaultStack> {
-    // Nothing that large can be had, and sums of it would overflow.
-    if size > isize::MAX as usize / 2 {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let stack = DefaultStack::new(size)?;
+fn make(shape: Shape) -> io::Result<StackMemory> {
+    let stack = StackMemory::new(shape)?;
     let (from, to) = range(&stack);
     POOL.with(|pool| pool.borrow_mut().stacks.insert(from, to));
     Ok(stack)
 }
 
 /// Takes back the stack of a fiber that has ended.
-pub(crate) fn give(stack: DefaultStack) {
+pub(crate) fn give(stack: StackMemory) {
     // A thread that ends has no pool any more: then it is unmapped.
     let unmapped = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
@@ -109,7 +99,7 @@ pub(crate) fn give(stack: DefaultStack) {
 
 impl Pool {
     /// A stack is about to be unmapped.
-    fn forget(&mut self, stack: &DefaultStack) {
+    fn forget(&mut self, stack: &StackMemory) {
         let (from, to) = range(stack);
         self.stacks.remove(&from);
         self.high_water = self.high_water.max(os::touched(from, to));
@@ -127,7 +117,7 @@ pub struct Stats {
     /// Stacks that wait for the next fiber.
     pub pooled: usize,
     /// The most bytes of its stack that any fiber has touched, rounded up to pages. `None` if no
-    /// fiber has run yet, or the system does not tell.
+    /// fiber has run yet, or the system refuses to tell.
     pub stack_high_water: Option<usize>,
 }
 
@@ -143,7 +133,7 @@ pub struct Stats {
 /// fiber::spawn(|| std::hint::black_box([1u8; 50_000]).len()).join().unwrap();
 /// let stats = fiber::stats();
 /// assert_eq!((stats.spawned, stats.alive), (2, 1));
-/// assert!(stats.stack_high_water.is_none_or(|bytes| bytes >= 50_000));
+/// assert!(stats.stack_high_water.unwrap() >= 50_000);
 /// # });
 /// ```
 #[must_use]

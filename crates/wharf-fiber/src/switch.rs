@@ -1,8 +1,8 @@
 //! The switch: onto a fiber's stack and back, and what a fiber knows of itself meanwhile.
 //!
 //! Owns the coroutine of each fiber, its [`Control`], and the question which fiber is running on this
-//! thread. The switch itself and the stacks are corosensei's. What a fiber waits for is `wait`'s
-//! matter, when it runs is the runtime's.
+//! thread. The switch itself is corosensei's. What a fiber waits for is `wait`'s matter, when it runs is
+//! the runtime's.
 //!
 //! ```text
 //!   host stack (the task's poll)                  fiber stack
@@ -28,15 +28,17 @@
 // lifetime can name "while this fiber runs".
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::task::Waker;
 use std::thread;
 
-use corosensei::stack::{DefaultStack, Stack};
+use corosensei::stack::Stack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use wharf::seam::{self, TaskId};
 
+use crate::os::StackMemory;
 use crate::stack;
 
 thread_local! {
@@ -78,13 +80,10 @@ impl Resume {
 pub(crate) struct Control {
     yielder: *const Yielder<Resume, ()>,
     task: Option<TaskId>,
-    /// The lowest address of the stack, below the guard page.
+    /// The lowest address of the stack, that above its guard pages, and that above its first frame.
     limit: usize,
+    lowest: usize,
     base: usize,
-    #[allow(
-        dead_code,
-        reason = "for the message of an overflow, which not every system lets be written"
-    )]
     name: Option<std::rc::Rc<str>>,
     /// The task's own. It is dropped with this frame, when the fiber ends.
     waker: Waker,
@@ -137,18 +136,18 @@ impl Control {
         thread::panicking() && self.flags.get() & HOST_PANICS == 0
     }
 
-    #[allow(
-        dead_code,
-        reason = "for the message of an overflow, which not every system lets be written"
-    )]
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The lowest address of the stack, its guard page included, and the address above its first
-    /// frame.
-    pub(crate) fn stack(&self) -> (usize, usize) {
-        (self.limit, self.base)
+    /// The addresses below the stack that an overflow touches.
+    pub(crate) fn guard(&self) -> Range<usize> {
+        self.limit..self.lowest
+    }
+
+    /// How many bytes the stack has, without its guard pages.
+    pub(crate) fn stack_size(&self) -> usize {
+        self.base - self.lowest
     }
 }
 
@@ -166,10 +165,6 @@ pub(crate) fn with_current<R>(f: impl FnOnce(Option<&Control>) -> R) -> R {
 }
 
 /// As [`with_current`], without asking the runtime: for a signal handler.
-#[allow(
-    dead_code,
-    reason = "for the message of an overflow, which not every system lets be written"
-)]
 pub(crate) fn with_active<R>(f: impl FnOnce(Option<&Control>) -> R) -> R {
     // SAFETY: as in `with_current`; null if there is none.
     f(unsafe { ACTIVE.get().as_ref() })
@@ -184,17 +179,18 @@ pub(crate) enum Progress<T> {
 
 /// A fiber's body: its closure, and the stack that it runs on.
 pub(crate) struct Body<T> {
-    coroutine: Option<Coroutine<Resume, (), thread::Result<T>, DefaultStack>>,
+    coroutine: Option<Coroutine<Resume, (), thread::Result<T>, StackMemory>>,
 }
 
 impl<T: 'static> Body<T> {
-    pub(crate) fn new(closure: impl FnOnce() -> T + 'static, stack: DefaultStack) -> Body<T> {
-        let (limit, base) = (stack.limit().get(), stack.base().get());
+    pub(crate) fn new(closure: impl FnOnce() -> T + 'static, stack: StackMemory) -> Body<T> {
+        let (limit, lowest, base) = (stack.limit().get(), stack.lowest(), stack.base().get());
         let first_frame = move |yielder: &Yielder<Resume, ()>, resume: Resume| {
             let control = Control {
                 yielder,
                 task: seam::running(),
                 limit,
+                lowest,
                 base,
                 name: wharf::task::name(),
                 // SAFETY: the host is in `resume`, and keeps the waker until it is switched back to.
@@ -283,7 +279,7 @@ impl BareSwitch {
                 }
             });
         };
-        let stack = stack::take(stack::DEFAULT_SIZE)?;
+        let stack = stack::take(stack::DEFAULT_SIZE, 0)?;
         Ok(BareSwitch {
             body: Body::new(switch_back, stack),
         })

@@ -90,6 +90,7 @@ pub fn name() -> Option<Rc<str>> {
 pub struct Builder {
     name: Option<Rc<str>>,
     stack_size: usize,
+    guard_size: usize,
 }
 
 impl Default for Builder {
@@ -99,11 +100,12 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// No name, and a stack of 256 KiB.
+    /// No name, and a stack of 256 KiB above one guard page.
     pub const fn new() -> Builder {
         Builder {
             name: None,
             stack_size: DEFAULT_SIZE,
+            guard_size: 0,
         }
     }
 
@@ -114,13 +116,37 @@ impl Builder {
     }
 
     /// The size of its stack in bytes, rounded up to whole pages; 256 KiB if not set, at least 4 KiB.
-    /// Below it comes a guard page, always: what runs over the end of its stack hits that.
+    /// Below it come [guard pages](Builder::guard_size), always.
     ///
     /// A stack is address space, of which there is plenty on 64-bit systems; memory is taken page by
-    /// page, when it is first touched. On Linux each stack takes two of the 65,530 memory mappings
-    /// that a process may have unless `vm.max_map_count` is raised.
+    /// page, when it is first touched. On Linux before 6.13 each stack takes two of the 65,530 memory
+    /// mappings that a process may have unless `vm.max_map_count` is raised; newer kernels need none for
+    /// a guard page, and put stacks that lie side by side into one mapping.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = bytes;
+        self
+    }
+
+    /// How many bytes below its stack are guard pages, rounded up to whole pages; one page if not set,
+    /// and at least. What touches one ends the process, with [a report](crate#what-is-sound-and-why).
+    ///
+    /// One page is enough for Rust: a function with a large frame touches each page of it, in order,
+    /// before it runs. C code does so only where it was built for it (`-fstack-clash-protection`; on
+    /// Windows always). A frame of other C code that is larger than all guard pages may begin beyond
+    /// them, and overwrite what lies there. A fiber that calls such code takes a guard as large as its
+    /// largest frame; it costs address space, and no memory.
+    ///
+    /// ```
+    /// # let runtime = wharf::Runtime::new().unwrap();
+    /// # wharf_fiber::block_on(&runtime, || {
+    /// use wharf_fiber as fiber;
+    /// let careful = fiber::Builder::new().name("codec").guard_size(64 * 1024);
+    /// let answer = careful.spawn(|| 42 /* calls into a C library */)?;
+    /// assert_eq!(answer.join().unwrap(), 42);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn guard_size(mut self, bytes: usize) -> Builder {
+        self.guard_size = bytes;
         self
     }
 
@@ -139,7 +165,7 @@ impl Builder {
     ) -> io::Result<JoinHandle<T>> {
         os::report_overflows();
         let fiber = Fiber {
-            body: Body::new(closure, stack::take(self.stack_size)?),
+            body: Body::new(closure, stack::take(self.stack_size, self.guard_size)?),
         };
         Ok(JoinHandle {
             task: seam::spawn_unwinding(self.name, fiber),

@@ -182,7 +182,7 @@ pub fn is_cancelled() -> bool {
     with_current(|control| control.is_some_and(Control::is_cancelled))
 }
 
-/// How many bytes of its stack the running fiber has left, its guard page not counted. `None` outside
+/// How many bytes of its stack the running fiber has left, its guard pages not counted. `None` outside
 /// a fiber.
 ///
 /// ```
@@ -200,9 +200,9 @@ pub fn is_cancelled() -> bool {
 #[must_use]
 pub fn stack_left() -> Option<usize> {
     with_current(|control| {
-        let (limit, _) = control?.stack();
+        let lowest = control?.guard().end;
         let here = 0u8;
         let address = std::ptr::from_ref(&here).addr();
-        Some(address.saturating_sub(limit + crate::os::page_size()))
+        Some(address.saturating_sub(lowest))
     })
 }

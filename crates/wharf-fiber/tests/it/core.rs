@@ -229,6 +229,7 @@ fn stack_of_impossible_size_is_refused() {
     on_each_backend(|| {
         for size in [usize::MAX, usize::MAX / 2, isize::MAX as usize, 1 << 60] {
             assert!(fiber::Builder::new().stack_size(size).spawn(|| ()).is_err());
+            assert!(fiber::Builder::new().guard_size(size).spawn(|| ()).is_err());
         }
         let small = fiber::Builder::new().stack_size(0).spawn(|| ());
         small.unwrap().join().unwrap();
@@ -252,6 +253,24 @@ fn stack_is_used_again_up_to_the_limit_of_the_pool() {
 }
 
 #[test]
+fn stack_is_used_again_for_the_same_size_and_guard_only() {
+    on_each_backend(|| {
+        fiber::set_pool_limit(3);
+        let before = fiber::stats().pooled;
+        let pooled_after = |guard| {
+            let careful = fiber::Builder::new().stack_size(1000).guard_size(guard);
+            careful.spawn(|| ()).unwrap().join().unwrap();
+            fiber::stats().pooled - before
+        };
+        assert_eq!(pooled_after(1), 1);
+        assert_eq!(pooled_after(2), 1, "both are one page");
+        assert_eq!(pooled_after(64 * 1024), 2);
+        assert_eq!(pooled_after(64 * 1024), 2);
+        fiber::set_pool_limit(0);
+    });
+}
+
+#[test]
 fn high_water_mark_rises_with_the_depth_and_outlives_the_stack() {
     #[inline(never)]
     fn touch(kibibytes: u32) -> u8 {
@@ -266,9 +285,7 @@ fn high_water_mark_rises_with_the_depth_and_outlives_the_stack() {
         let deep = fiber::Builder::new().stack_size(4 << 20);
         deep.spawn(|| touch(1500)).unwrap().join().unwrap();
         let mark = fiber::stats().stack_high_water;
-        if cfg!(unix) {
-            assert!((1500 * 1024..4 << 20).contains(&mark.unwrap()), "{mark:?}");
-        }
+        assert!((1500 * 1024..4 << 20).contains(&mark.unwrap()), "{mark:?}");
         fiber::set_pool_limit(0);
         assert_eq!(fiber::stats().stack_high_water, mark);
     });

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use wharf_fiber as fiber;
-use wharf_fiber::net::{TcpListener, TcpStream, UnixStream};
+use wharf_fiber::net::{TcpListener, TcpStream};
 
 use crate::on_each_backend;
 
@@ -173,7 +173,7 @@ fn read_that_times_out_has_lost_nothing() {
 #[test]
 fn shutdown_of_the_sending_direction_is_the_end_of_the_stream() {
     on_each_backend(|| {
-        let (mut client, mut server) = UnixStream::pair().unwrap();
+        let (mut client, mut server) = pair();
         client.write_all(b"all of it").unwrap();
         client.shutdown(std::net::Shutdown::Write).unwrap();
         let mut text = String::new();

@@ -1,5 +1,8 @@
 //! An overflow ends the process with a line that names the fiber, and nothing else.
 
+#![expect(unsafe_code)]
+// UNSAFETY: one test does what only unsafe code can: it writes below the end of its stack.
+
 use std::process::Command;
 
 use wharf_fiber as fiber;
@@ -47,11 +50,52 @@ fn overflow_of_a_fiber_names_it_and_its_stack() {
     }
     let (status, text) = child("overflow::overflow_of_a_fiber_names_it_and_its_stack");
     assert!(!status.success());
-    if cfg!(unix) {
-        let line = "wharf: fiber 'deep' has overflowed its stack of 128 KiB";
-        assert!(text.contains(line), "{status}: {text}");
-    }
+    let line = "wharf: fiber 'deep' has overflowed its stack of 128 KiB";
+    assert!(text.contains(line), "{status}: {text}");
     assert!(!text.contains("unreachable"), "{text}");
+}
+
+#[test]
+fn overflow_into_several_guard_pages_names_the_fiber() {
+    if is_child() {
+        let runtime = wharf::Runtime::new().unwrap();
+        fiber::block_on(&runtime, || {
+            let careful = fiber::Builder::new().name("careful").guard_size(60_000);
+            let careful = careful.stack_size(100_000);
+            drop(careful.spawn(|| endless(0)).unwrap().join());
+        });
+        unreachable!("the process has ended");
+    }
+    let (status, text) = child("overflow::overflow_into_several_guard_pages_names_the_fiber");
+    assert!(!status.success());
+    // The stack is rounded up to pages, whose size is the system's.
+    let line = "wharf: fiber 'careful' has overflowed its stack of ";
+    assert!(text.contains(line), "{status}: {text}");
+}
+
+/// C code's large frame: its first access is far below the last one before.
+#[test]
+fn access_that_skips_guard_pages_is_an_overflow_if_there_are_more() {
+    if is_child() {
+        let runtime = wharf::Runtime::new().unwrap();
+        fiber::block_on(&runtime, || {
+            let skips = fiber::Builder::new().name("skips").guard_size(1 << 20);
+            let skips = skips.spawn(|| {
+                let here = 0u8;
+                let below = fiber::stack_left().unwrap() + (1 << 19);
+                let address = std::ptr::from_ref(&here).cast_mut().wrapping_sub(below);
+                // SAFETY: the memory there is a guard page: this ends the process.
+                unsafe { address.write_volatile(1) };
+            });
+            drop(skips.unwrap().join());
+        });
+        unreachable!("the process has ended");
+    }
+    let (status, text) =
+        child("overflow::access_that_skips_guard_pages_is_an_overflow_if_there_are_more");
+    assert!(!status.success());
+    let line = "wharf: fiber 'skips' has overflowed its stack of 256 KiB";
+    assert!(text.contains(line), "{status}: {text}");
 }
 
 #[cfg(unix)]

@@ -8,12 +8,11 @@
 // UNSAFETY: signal handlers and their stacks have no safe interface: sigaction(2), sigaltstack(2).
 
 use std::cell::Cell;
-use std::fmt::{self, Write};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::{Once, OnceLock};
 
-use super::page_size;
+use crate::os::overflow_line;
 use crate::switch::{self, Control};
 
 /// An access to a guard page is one of these, depending on the system.
@@ -121,55 +120,21 @@ fn give_alternate_stack() {
     }
 }
 
-/// A line without allocation: what a signal handler may make.
-struct Line {
-    bytes: [u8; 256],
-    len: usize,
-}
-
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = &mut self.bytes[self.len..];
-        let count = text.len().min(room.len());
-        room[..count].copy_from_slice(&text.as_bytes()[..count]);
-        self.len += count;
-        Ok(())
-    }
-}
-
 extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the system gives a valid record to a handler with SA_SIGINFO.
     let info_ref = unsafe { &*info };
     // SAFETY: for these signals the record has an address.
     let fault = unsafe { info_ref.si_addr() }.addr();
     switch::with_active(|control| match control {
-        Some(control) if is_overflow(control, fault) => report(control),
+        Some(control) if control.guard().contains(&fault) => report(control),
         _ => {}
     });
     pass_on(signal, info, context);
 }
 
-/// Whether the access was to the guard page of this fiber's stack.
-fn is_overflow(control: &Control, fault: usize) -> bool {
-    let (limit, _) = control.stack();
-    (limit..limit + page_size()).contains(&fault)
-}
-
 /// Prints what has happened, and ends the process: only calls that a signal handler may make.
 fn report(control: &Control) -> ! {
-    let (limit, base) = control.stack();
-    let mut line = Line {
-        bytes: [0; 256],
-        len: 0,
-    };
-    let name = control.name().unwrap_or("without a name");
-    // It never fails: what does not fit is cut off.
-    let _written = writeln!(
-        line,
-        "wharf: fiber '{name}' has overflowed its stack of {} KiB; \
-         wharf_fiber::Builder::stack_size gives it more",
-        (base - limit - page_size()) / 1024,
-    );
+    let line = overflow_line(control);
     // SAFETY: the bytes are those of the line. That it may fail changes nothing.
     let _written = unsafe { libc::write(2, line.bytes.as_ptr().cast(), line.len) };
     // SAFETY: it may be called in a signal handler, and ends the process.
