@@ -173,6 +173,11 @@ impl<O: Operation> OpFuture<O> {
         &self.home
     }
 
+    /// What cancels it in the queue, as long as it has not given its output.
+    pub(crate) fn token(&self) -> Option<Token> {
+        self.token.map(Token::erase)
+    }
+
     /// Asks for its early end; its output tells the truth. On its own thread only.
     pub(crate) fn cancel(&self) {
         if let (Some(worker), Some(token)) = (worker::here(self.home.id), self.token) {

@@ -76,6 +76,10 @@ pub trait Duplex {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
     /// See [`TcpStream::write_vectored`](crate::net::TcpStream::write_vectored).
     fn poll_write(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+    /// See [`TcpStream::peek`](crate::net::TcpStream::peek).
+    fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+    /// See [`TcpStream::shutdown_read`](crate::net::TcpStream::shutdown_read).
+    fn shutdown_read(&self) -> io::Result<()>;
     /// Reads into a lent buffer, without a copy if nothing has come yet. Dropping the future loses
     /// nothing, and drops the buffer as soon as the system lets go of it.
     fn read_lent<B: IoBufMut + Send>(&self, buf: B)

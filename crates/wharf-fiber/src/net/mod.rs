@@ -35,9 +35,12 @@
 //! given is the next reader's, and what a write has taken is sent. A write that is interrupted halfway
 //! through a lent slice counts as written: the stream copies the rest, and sends it.
 
+mod patience;
 mod stream;
 mod tcp;
+mod udp;
 mod unix;
 
 pub use tcp::{Incoming, TcpListener, TcpStream};
+pub use udp::UdpSocket;
 pub use unix::{UnixIncoming, UnixListener, UnixStream};

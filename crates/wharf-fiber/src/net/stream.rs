@@ -3,54 +3,19 @@
 //! Owns the order of those who read, and of those who write. Bytes on their way are the runtime's
 //! stream's.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wharf::seam::Duplex;
 use wharf::sync::lock::Mutex;
 
+use super::patience::Patience;
 use crate::lend::{lend, lend_mut};
-use crate::wait::{Cancelled, expect_current, wait_io};
-
-/// A time-out in nanoseconds; 0 is none.
-#[derive(Default)]
-struct Patience(AtomicU64);
-
-impl Patience {
-    fn get(&self) -> Option<Duration> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            nanos => Some(Duration::from_nanos(nanos)),
-        }
-    }
-
-    /// As the standard library: a time-out of zero is an error.
-    fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
-        let nanos = match timeout {
-            None => 0,
-            Some(Duration::ZERO) => return Err(io::ErrorKind::InvalidInput.into()),
-            Some(some) => u64::try_from(some.as_nanos()).unwrap_or(u64::MAX),
-        };
-        self.0.store(nanos, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn wait<T>(&self, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        match self.get() {
-            None => wait_io(future),
-            Some(patience) => wait_io(async {
-                match wharf::time::timeout(patience, future).await {
-                    Ok(result) => result,
-                    Err(_) => Err(io::ErrorKind::TimedOut.into()),
-                }
-            }),
-        }
-    }
-}
+use crate::wait::{Cancelled, expect_current};
 
 /// The length of a slice in bytes from which on it is lent to the system. What is shorter is copied:
 /// that costs less than an operation of its own.
@@ -168,16 +133,32 @@ impl<S: Duplex> Stream<S> {
 
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let shared = &*self.shared;
-        match how {
-            Shutdown::Write => shared.write_timeout.wait(async {
-                let _turn = shared.writing.lock().await;
-                poll_fn(|cx| shared.stream.poll_shutdown(cx)).await
-            }),
-            Shutdown::Read | Shutdown::Both => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "the receiving direction is ended by dropping the stream",
-            )),
+        if how != Shutdown::Write {
+            shared.stream.shutdown_read()?;
         }
+        if how == Shutdown::Read {
+            return Ok(());
+        }
+        shared.write_timeout.wait(async {
+            let _turn = shared.writing.lock().await;
+            poll_fn(|cx| shared.stream.poll_shutdown(cx)).await
+        })
+    }
+
+    pub(super) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let shared = &*self.shared;
+        shared.read_timeout.wait(async {
+            let _turn = shared.reading.lock().await;
+            poll_fn(|cx| shared.stream.poll_peek(cx, buf)).await
+        })
+    }
+
+    pub(super) fn read_timeout(&self) -> Option<Duration> {
+        self.shared.read_timeout.get()
+    }
+
+    pub(super) fn write_timeout(&self) -> Option<Duration> {
+        self.shared.write_timeout.get()
     }
 
     pub(super) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -219,13 +200,42 @@ macro_rules! impl_stream {
                 })
             }
 
-            /// Ends the sending direction, when everything written has been sent.
+            /// Ends one direction or both, for this handle and its clones.
+            ///
+            /// `Read`: a read that waits, in whichever fiber, and every later one gives what has come so
+            /// far, and then the end of the stream. `Write`: it waits until everything written has been
+            /// sent; then the peer reads to the end of the stream.
             ///
             /// # Errors
-            /// `Unsupported` for the receiving direction, which ends with the stream; that of the
-            /// system or of an earlier write.
+            /// Of the sending direction: that of the system or of an earlier write; a cancel, and then
+            /// what was written is still sent.
             pub fn shutdown(&self, how: std::net::Shutdown) -> std::io::Result<()> {
                 self.stream.shutdown(how)
+            }
+
+            /// Waits for bytes and copies the first of them without taking them: the next read gives
+            /// them again. 0 at the end of the stream.
+            ///
+            /// # Errors
+            /// As those of a read.
+            pub fn peek(&self, buf: &mut [u8]) -> std::io::Result<usize> {
+                self.stream.peek(buf)
+            }
+
+            /// What was set by [`set_read_timeout`](Self::set_read_timeout).
+            ///
+            /// # Errors
+            /// Never: the type is that of the standard library's.
+            pub fn read_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
+                Ok(self.stream.read_timeout())
+            }
+
+            /// What was set by [`set_write_timeout`](Self::set_write_timeout).
+            ///
+            /// # Errors
+            /// Never: the type is that of the standard library's.
+            pub fn write_timeout(&self) -> std::io::Result<Option<std::time::Duration>> {
+                Ok(self.stream.write_timeout())
             }
 
             /// Limits how long a read waits; `None` for ever, which is so if it is not set. A read that takes longer

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use wharf::net::ToAddrs;
 
+use super::patience::Patience;
 use super::stream::{Stream, impl_stream};
 use crate::wait::wait_io;
 
@@ -104,6 +106,21 @@ impl TcpStream {
     #[track_caller]
     pub fn connect(addresses: impl ToAddrs) -> io::Result<TcpStream> {
         let stream = wait_io(wharf::net::TcpStream::connect(addresses))?;
+        Ok(TcpStream::from_wharf(stream))
+    }
+
+    /// As [`connect`](TcpStream::connect) to one address, with a limit on how long that may take.
+    ///
+    /// # Errors
+    /// `TimedOut`; `InvalidInput` for a time-out of zero; else as there.
+    ///
+    /// # Panics
+    /// Outside a fiber.
+    #[track_caller]
+    pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+        let patience = Patience::default();
+        patience.set(Some(timeout))?;
+        let stream = patience.wait(wharf::net::TcpStream::connect(*address))?;
         Ok(TcpStream::from_wharf(stream))
     }
 

@@ -8,6 +8,7 @@ mod fs;
 mod net;
 mod overflow;
 mod scope;
+mod udp;
 
 use std::time::Duration;
 

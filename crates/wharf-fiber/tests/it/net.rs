@@ -188,6 +188,83 @@ fn shutdown_of_the_sending_direction_is_the_end_of_the_stream() {
 }
 
 #[test]
+fn shutdown_of_the_receiving_direction_ends_who_reads() {
+    on_each_backend(|| {
+        // A short slice is copied into, a long one is lent.
+        for len in [16, 100_000] {
+            let (client, mut server) = pair();
+            let reader = client.try_clone().unwrap();
+            let waits = fiber::spawn(move || {
+                let mut buf = vec![0; len];
+                let first = (&reader).read(&mut buf);
+                (first.unwrap(), (&reader).read(&mut buf).unwrap())
+            });
+            for _ in 0..10 {
+                fiber::yield_now();
+            }
+            // An own write that waits with a lent slice is not disturbed by it.
+            let writer = client.try_clone().unwrap();
+            let sent = pattern(4 << 20, 1);
+            let expected = sent.clone();
+            let writes = fiber::spawn(move || (&writer).write_all(&sent));
+            fiber::yield_now();
+            client.shutdown(std::net::Shutdown::Read).unwrap();
+            assert_eq!(waits.join().unwrap(), (0, 0));
+            let mut got = vec![0; expected.len()];
+            server.read_exact(&mut got).unwrap();
+            assert!(got == expected);
+            writes.join().unwrap().unwrap();
+            client.shutdown(std::net::Shutdown::Both).unwrap();
+            assert_eq!(server.read(&mut [0]).unwrap(), 0);
+        }
+    });
+}
+
+#[test]
+fn peek_leaves_what_it_sees() {
+    on_each_backend(|| {
+        let (mut client, mut server) = pair();
+        let late = fiber::spawn(move || {
+            fiber::yield_now();
+            server.write_all(b"seen twice").unwrap();
+            server
+        });
+        let mut buf = [0; 4];
+        assert_eq!(client.peek(&mut buf).unwrap(), 4);
+        assert_eq!(client.peek(&mut buf).unwrap(), 4);
+        assert_eq!(&buf, b"seen");
+        let mut all = [0; 10];
+        client.read_exact(&mut all).unwrap();
+        assert_eq!(&all, b"seen twice");
+        let waits = Some(Duration::from_millis(20));
+        client.set_read_timeout(waits).unwrap();
+        assert_eq!(client.read_timeout().unwrap(), waits);
+        assert_eq!(
+            client.peek(&mut buf).unwrap_err().kind(),
+            io::ErrorKind::TimedOut
+        );
+        drop(late.join());
+        assert_eq!(client.peek(&mut buf).unwrap(), 0);
+    });
+}
+
+#[test]
+fn connect_with_a_time_out_is_in_time_or_refused() {
+    on_each_backend(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let minute = Duration::from_secs(60);
+        let (stream, accepted) = (
+            TcpStream::connect_timeout(&address, minute),
+            listener.accept(),
+        );
+        assert_eq!(stream.unwrap().local_addr().unwrap(), accepted.unwrap().1);
+        let zero = TcpStream::connect_timeout(&address, Duration::ZERO);
+        assert_eq!(zero.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    });
+}
+
+#[test]
 fn reader_whose_peer_never_rests_lets_others_run() {
     on_each_backend(|| {
         let (client, mut server) = pair();

@@ -412,3 +412,49 @@ fn many_connections_get_every_byte_back() {
         server.abort();
     });
 }
+
+#[test]
+fn shutdown_of_the_receiving_direction_ends_reads_behind_what_has_come() {
+    on_each_backend(1, async || {
+        let (mut client, mut server) = pair().await;
+        server.write_all(b"before").await.unwrap();
+        let mut buf = [0; 3];
+        client.read_exact(&mut buf).await.unwrap();
+        // The other three bytes have come with those.
+        client.shutdown_read().unwrap();
+        server.write_all(b"after").await.unwrap();
+        server.flush().await.unwrap();
+        let mut rest = Vec::new();
+        for _ in 0..3 {
+            let mut buf = [0; 16];
+            let count = client.read(&mut buf).await.unwrap();
+            rest.extend_from_slice(&buf[..count]);
+            yield_now().await;
+        }
+        assert_eq!(rest, b"ore");
+        // The other direction goes on.
+        client.write_all(b"answer").await.unwrap();
+        let mut answer = [0; 6];
+        server.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"answer");
+    });
+}
+
+#[test]
+fn shutdown_of_the_receiving_direction_wakes_who_waits() {
+    on_each_backend(1, async || {
+        let (client, _server) = pair().await;
+        let (mut read, write) = client.into_split();
+        let waits = wharf::spawn(async move {
+            let mut buf = [0; 16];
+            let first = read.read(&mut buf).await;
+            (first, read.read(&mut buf).await)
+        });
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        write.as_ref().shutdown_read().unwrap();
+        let (first, second) = waits.await.unwrap();
+        assert_eq!((first.unwrap(), second.unwrap()), (0, 0));
+    });
+}

@@ -369,6 +369,17 @@ impl StreamRef {
         }
     }
 
+    /// Ends the receiving direction; see [`Stream::shutdown_read`].
+    pub(crate) fn shutdown_read(&self) -> io::Result<()> {
+        match self.local()? {
+            Some((worker, stream)) => {
+                stream.shutdown_read(&worker);
+                Ok(())
+            }
+            None => self.tell(|worker, stream| stream.shutdown_read(worker)),
+        }
+    }
+
     fn poll_request(&self, cx: &mut Context<'_>, request: Request) -> Poll<io::Result<()>> {
         let step = self.foreign().poll_request(cx, request);
         self.after(step, move |worker, stream| {

@@ -41,11 +41,14 @@ impl<B: IoBufMut> LentRead<B> {
             return Err(buf);
         }
         match engine::submit_to(&worker, op::Recv::new(&stream.socket, buf)) {
-            Ok(operation) => Ok(LentRead {
-                worker,
-                stream,
-                operation: Some(operation),
-            }),
+            Ok(operation) => {
+                stream.lent_read_is(&operation);
+                Ok(LentRead {
+                    worker,
+                    stream,
+                    operation: Some(operation),
+                })
+            }
             Err(Refused { op, .. }) => {
                 stream.end_lent_read(&worker, None, None);
                 Err(op.into_buf())
@@ -64,11 +67,18 @@ impl<B: IoBufMut> Future for LentRead<B> {
             let (outcome, buf) = ready!(Pin::new(operation).poll(cx));
             self.operation = None;
             let was_cancelled = outcome.is_cancelled();
+            if was_cancelled && self.stream.has_ended_reading() {
+                self.stream.end_lent_read(&self.worker, None, None);
+                return Poll::Ready((Ok(0), buf));
+            }
             if was_cancelled && self.stream.is_open() {
                 // It was meant for a send on the same socket: the read goes on.
                 let receive = op::Recv::new(&self.stream.socket, buf);
                 match engine::submit_to(&self.worker, receive) {
-                    Ok(operation) => self.operation = Some(operation),
+                    Ok(operation) => {
+                        self.stream.lent_read_is(&operation);
+                        self.operation = Some(operation);
+                    }
                     Err(Refused { op, error }) => {
                         let end = Some(End::Failed(Failure::of(&error)));
                         self.stream.end_lent_read(&self.worker, end, None);
@@ -119,16 +129,25 @@ impl Stream {
         let mut receive = self.receive.borrow_mut();
         let is_free = receive.is_idle() && self.foreign.borrow().is_none();
         if is_free {
-            receive.state = State::Lent;
+            receive.state = State::Lent(None);
         }
         is_free
+    }
+
+    fn lent_read_is<B: IoBufMut>(&self, operation: &OpFuture<op::Recv<B>>) {
+        self.receive.borrow_mut().state = State::Lent(operation.token());
+    }
+
+    /// Whether the receiving direction was ended here.
+    fn has_ended_reading(&self) -> bool {
+        matches!(self.receive.borrow().end, Some(End::Eof))
     }
 
     /// Gives the receiving side back, with what has come for the next reader.
     fn end_lent_read(&self, worker: &Rc<Worker>, end: Option<End>, piece: Option<PoolBuf>) {
         let mut receive = self.receive.borrow_mut();
         receive.state = State::Resting;
-        if let Some(piece) = piece {
+        if let Some(piece) = piece.filter(|_| receive.end.is_none()) {
             receive.put(piece);
         }
         if let Some(end) = end {

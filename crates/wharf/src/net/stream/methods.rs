@@ -59,6 +59,17 @@ macro_rules! impl_read {
                 std::future::poll_fn(|cx| $stream.poll_peek(cx, buf)).await
             }
 
+            /// Ends the receiving direction. A read that waits, and every later one, gives what has come
+            /// so far, and then the end of the stream. The peer may go on sending; whether it is told
+            /// depends on the system: on Linux a Unix socket's peer is, a TCP peer is not.
+            ///
+            /// # Errors
+            /// `NotConnected` if the runtime has ended.
+            pub fn shutdown_read(&self) -> std::io::Result<()> {
+                let $this = self;
+                $stream.shutdown_read()
+            }
+
             /// Reads into a buffer that is handed in and comes back, with its length set. For a
             /// `Vec`, the room is its capacity.
             ///
@@ -493,6 +504,18 @@ macro_rules! impl_halves {
                 bufs: &[std::io::IoSlice<'_>],
             ) -> std::task::Poll<std::io::Result<usize>> {
                 self.stream.poll_write(cx, bufs)
+            }
+
+            fn poll_peek(
+                &self,
+                cx: &mut std::task::Context<'_>,
+                buf: &mut [u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                self.stream.poll_peek(cx, buf)
+            }
+
+            fn shutdown_read(&self) -> std::io::Result<()> {
+                self.stream.shutdown_read()
             }
 
             async fn read_lent<B: wharf_queue::IoBufMut + Send>(

@@ -19,6 +19,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -26,8 +27,10 @@ use wharf_queue::{Outcome, Prepare, SubmitError, Token, op};
 
 use super::{Foreign, Stream};
 use crate::buf::PoolBuf;
+use crate::engine;
 use crate::net::Failure;
 use crate::net::sources::{Sources, Tag};
+use crate::promise;
 use crate::runtime::worker::Worker;
 use crate::task::coop;
 
@@ -47,8 +50,9 @@ pub(super) enum State {
     Ending,
     /// As `Ending`, and a splice wants the side next.
     Claimed,
-    /// A receive into a lent buffer is in flight, see `lent`; or a splice has the side, see `splice`.
-    Lent,
+    /// A receive into a lent buffer is in flight or about to be, see `lent`; or a splice has the side,
+    /// see `splice`.
+    Lent(Option<Token>),
 }
 
 /// Pieces in order. The first has a place of its own: most often there is no other, and then an
@@ -239,14 +243,16 @@ impl Stream {
             receive.state = State::Resting;
         }
         match outcome {
-            Outcome::Completed(Ok(piece)) if !piece.is_empty() => {
+            Outcome::Completed(Ok(piece)) if !piece.is_empty() && receive.end.is_none() => {
                 receive.len += piece.len();
                 worker.sources.hoards(piece.len());
                 receive.pieces.push(piece.into());
             }
-            Outcome::Completed(Ok(_)) => receive.end = Some(End::Eof),
+            // A direction that was ended here stays so, whatever the system still brings.
+            Outcome::Completed(Ok(_)) => drop(receive.end.get_or_insert(End::Eof)),
             Outcome::Completed(Err(error)) => {
-                receive.end = Some(End::Failed(Failure::of(&error)));
+                let failed = End::Failed(Failure::of(&error));
+                receive.end.get_or_insert(failed);
             }
             // It was stopped because of the hoard, or with the stream.
             Outcome::Cancelled { .. } | Outcome::TimedOut { .. } => {}
@@ -352,6 +358,33 @@ impl Stream {
             }
         }
         receive.len = 0;
+    }
+
+    /// Ends the receiving direction here: who waits, and who comes later, gets what has come so far and
+    /// then the end.
+    pub(super) fn shutdown_read(&self, worker: &Rc<Worker>) {
+        let mut receive = self.receive.borrow_mut();
+        receive.end.get_or_insert(End::Eof);
+        match receive.state {
+            State::Armed(token) => {
+                worker.queue.cancel(token);
+                receive.state = State::Ending;
+            }
+            State::Lent(Some(token)) => {
+                worker.queue.cancel(token);
+            }
+            // A splice sees it when its socket has become readable by that.
+            State::Lent(None) | State::Claimed | State::Resting | State::Ending => {}
+        }
+        if receive.foreign_wants {
+            self.feed_foreign(&mut receive, &worker.sources);
+        }
+        self.wake_reader(receive);
+        // For the peer: some systems tell it, or refuse what it sends. A refusal changes nothing here.
+        let end = op::Shutdown::new(&self.socket, Shutdown::Read);
+        if let Ok(ending) = engine::submit_to(worker, end) {
+            promise::keep(worker, async move { drop(ending.await) });
+        }
     }
 
     /// Nobody reads any more.
