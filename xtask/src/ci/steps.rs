@@ -12,6 +12,7 @@ use crate::cross;
 use crate::process;
 use crate::tally::Tally;
 use crate::tidy;
+use crate::wine;
 use crate::workspace::Workspace;
 
 /// The modules of `wharf-queue` whose unit tests make no system call, so that Miri can run them. A
@@ -138,6 +139,12 @@ pub(super) fn all() -> Vec<Step> {
             "the published crates compile on the oldest supported toolchain",
             5,
             msrv,
+        ),
+        step(
+            "wine",
+            "the Windows build under Wine: the contract, and the command with clients outside",
+            15,
+            wine,
         ),
         step(
             "cross",
@@ -321,6 +328,20 @@ fn miri(workspace: &Workspace, limit: Duration, tally: &mut Tally) -> Verdict {
     let run = process::run(command, limit);
     tally.add(&run.tally);
     verdict(run.verdict().and_then(|()| every_module_ran(&run.tally)))
+}
+
+/// What has been shown to pass under Wine; the whole is `cargo xtask wine`.
+const UNDER_WINE: &[&str] = &["conformance", "command"];
+
+fn wine(workspace: &Workspace, limit: Duration, tally: &mut Tally) -> Verdict {
+    let lacks = wine::missing(workspace);
+    if !lacks.is_empty() {
+        return Verdict::NotRun(lacks.join("; "));
+    }
+    let parts: Vec<String> = UNDER_WINE.iter().map(|&part| part.to_owned()).collect();
+    let (run, result) = wine::run(workspace, &parts, &[], limit);
+    tally.add(&run);
+    verdict(result)
 }
 
 /// A target that is not installed is named among what was not run.
