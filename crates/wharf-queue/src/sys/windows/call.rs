@@ -20,8 +20,9 @@ use windows_sys::Win32::System::IO::{
 use windows_sys::Win32::System::Threading::CreateEventW;
 
 use super::error::{
-    ACCESS_DENIED, BROKEN_PIPE, END_OF_FILE, INVALID, IS_A_DIRECTORY, MORE_DATA, NAME_TOO_LONG,
-    NOT_A_DIRECTORY, NOT_A_SOCKET, NOT_SEEKABLE, PENDING, UNSUPPORTED, is_shortage, meaning,
+    ACCESS_DENIED, BROKEN_PIPE, END_OF_FILE, FAILED, INVALID, IS_A_DIRECTORY, MORE_DATA,
+    NAME_TOO_LONG, NOT_A_DIRECTORY, NOT_A_SOCKET, NOT_SEEKABLE, PENDING, UNSUPPORTED, is_shortage,
+    meaning,
 };
 use super::{
     MAX_TRANSFER, OwnedHandle, Path, RawError, RawHandle, RawPath, Scratch, StatBuf, into_raw,
@@ -48,8 +49,8 @@ pub(crate) fn blocking(op: &Op) -> i64 {
         Op::Resolve { job } => resolve(job),
         Op::Blocking { run, payload } => {
             // SAFETY: the operation says that `run` may be called with its payload, once.
-            unsafe { run(payload) };
-            Ok(0)
+            let returned = unsafe { run(payload) };
+            if returned { Ok(0) } else { Err(FAILED) }
         }
         Op::Open { .. }
         | Op::OpenBeneath { .. }
@@ -459,14 +460,18 @@ fn resolve(job: *mut ResolveJob) -> Result<i64> {
     let found = (job.host.as_str(), job.port)
         .to_socket_addrs()
         .map(Iterator::collect);
-    job.found = Some(found.and_then(|found: Vec<_>| match found.is_empty() {
+    let found = found.and_then(|found: Vec<_>| match found.is_empty() {
         true => Err(io::Error::new(
             io::ErrorKind::NotFound,
             "the host has no address",
         )),
         false => Ok(found),
-    }));
-    Ok(0)
+    });
+    if job.found.insert(found).is_ok() {
+        Ok(0)
+    } else {
+        Err(FAILED)
+    }
 }
 
 /// Ends one or both directions of a connection.

@@ -26,6 +26,8 @@ const fn code(win32: u32) -> RawError {
 pub(crate) const BROKEN_PIPE: RawError = code(win32::ERROR_BROKEN_PIPE);
 pub(crate) const INVALID: RawError = code(win32::ERROR_INVALID_PARAMETER);
 pub(crate) const UNSUPPORTED: RawError = code(win32::ERROR_CALL_NOT_IMPLEMENTED);
+/// An operation has failed, and says itself how: no user sees this, but a chain breaks at it.
+pub(crate) const FAILED: RawError = code(win32::ERROR_GEN_FAILURE);
 pub(crate) const NOT_SEEKABLE: RawError = code(win32::ERROR_SEEK_ON_DEVICE);
 pub(crate) const IS_A_DIRECTORY: RawError = code(win32::ERROR_DIRECTORY_NOT_SUPPORTED);
 pub(crate) const NAME_TOO_LONG: RawError = code(win32::ERROR_FILENAME_EXCED_RANGE);
