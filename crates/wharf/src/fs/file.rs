@@ -130,7 +130,9 @@ impl File {
 
     /// Gives it back as a file of the standard library's, with its cursor, when everything that was
     /// written has been handed to the system. What is no file (a named pipe, a terminal) stays in
-    /// non-blocking mode.
+    /// non-blocking mode. On Windows a file that wharf has opened stays one for overlapped I/O, which
+    /// the standard library reads and writes at offsets (`std::os::windows::fs::FileExt`), and has no
+    /// cursor.
     ///
     /// # Errors
     /// Those of the writes; `WouldBlock` if bytes of a pipe were read that nobody has taken;

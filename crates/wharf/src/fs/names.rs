@@ -94,7 +94,14 @@ pub async fn symlink(target: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Re
 /// That of the system; `InvalidInput` if it is not a symbolic link.
 pub async fn read_link(path: impl AsRef<Path>) -> io::Result<PathBuf> {
     let path = path.as_ref().to_owned();
-    blocking(move || std::fs::read_link(path)).await
+    let read = move || {
+        std::fs::read_link(&path).map_err(|error| match std::fs::symlink_metadata(&path) {
+            // Not every system's word for it has this kind.
+            Ok(known) if !known.is_symlink() => io::Error::new(io::ErrorKind::InvalidInput, error),
+            _ => error,
+        })
+    };
+    blocking(read).await
 }
 
 /// The absolute path, without symbolic links, `.` and `..`. Runs on the pool.

@@ -10,6 +10,7 @@ use wharf::io::{
 use wharf::process::{Child, Command, Stdio};
 use wharf::task::yield_now;
 
+use crate::child::{child, skip_heading};
 use crate::fs::{dir, poll_once};
 use crate::{backends, on_each_backend};
 
@@ -65,11 +66,13 @@ fn lines_and_pieces_are_read_from_a_file() {
 #[test]
 fn dropped_line_is_whole_the_next_time() {
     on_each_backend(1, async || {
-        let mut command = Command::new("cat");
+        let mut command = child("copy");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut stdout = child.stdout.take().unwrap();
+        skip_heading(&mut stdout).await;
+        let mut lines = BufReader::new(stdout).lines();
         for _ in 0..100 {
             for part in ["one ", "two ", "three\n"] {
                 assert!(poll_once(lines.next()).await.is_none());

@@ -1,11 +1,13 @@
 //! Tests of the runtime, by what they are about.
 
+mod child;
 mod closing;
 mod docs;
 mod foreign;
 mod fs;
 mod fs_faults;
 mod fs_vectored;
+mod host;
 mod io;
 mod net;
 mod net_faults;

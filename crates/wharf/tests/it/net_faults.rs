@@ -11,7 +11,7 @@ use wharf::net::{SocketOption, TcpListener, TcpStream, UdpSocket};
 use wharf::task::JoinSet;
 use wharf::time::{sleep, timeout};
 
-use crate::{PATIENCE, backends, on_each_backend};
+use crate::{PATIENCE, backends, host, on_each_backend};
 
 /// Long enough for what can happen to happen, and for a loop that spins to be seen.
 const A_WHILE: Duration = Duration::from_millis(50);
@@ -115,16 +115,10 @@ fn panic_in_a_task_closes_its_connection_alone() {
     });
 }
 
-/// Runs one of the tests below in a process of its own, where it is alone and may have few
-/// descriptors, and gives what it says.
-fn in_a_process_of_its_own(test: &str, descriptors: u32) -> String {
-    let program = std::env::current_exe().expect("this is one");
-    let run = format!(
-        "ulimit -n {descriptors}; \
-         exec \"$0\" --exact --nocapture --test-threads 1 net_faults::{test}"
-    );
-    let mut command = Command::new("sh");
-    let command = command.args(["-c", &run]).arg(program);
+/// Runs one of the tests below in a process of its own, where it is alone, and gives what it says.
+fn in_a_process_of_its_own(test: &str, mut program: Command) -> String {
+    let command = program.args(["--exact", "--nocapture", "--test-threads", "1"]);
+    let command = command.arg(format!("net_faults::{test}"));
     let output = command.env("WHARF_TEST_ALONE", "1").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaints = String::from_utf8_lossy(&output.stderr);
@@ -183,17 +177,11 @@ fn child_process_that_accepts_without_descriptors() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "no limit of handles can be set for a process")]
 fn listener_without_descriptors_rests_and_loses_no_connection() {
-    let said = in_a_process_of_its_own("child_process_that_accepts_without_descriptors", 64);
+    let program = host::with_few_descriptors(64);
+    let said = in_a_process_of_its_own("child_process_that_accepts_without_descriptors", program);
     assert_eq!(said.matches("accepted all 5").count(), backends().len());
-}
-
-/// Descriptors of this process, and pages of memory that it has in use.
-fn census() -> (usize, usize) {
-    let descriptors = fs::read_dir("/proc/self/fd").unwrap().count();
-    let memory = fs::read_to_string("/proc/self/statm").unwrap();
-    let pages = memory.split(' ').nth(1).unwrap().parse().unwrap();
-    (descriptors, pages)
 }
 
 /// A thousand connections that end in different ways.
@@ -247,18 +235,25 @@ fn child_process_whose_connections_come_and_go() {
         return;
     }
     on_each_backend(1, async || {
-        let before_all = census().0;
-        let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
-        come_and_go(&listener).await;
-        let (_, before) = census();
-        come_and_go(&listener).await;
-        come_and_go(&listener).await;
-        let (_, after) = census();
-        let growth = after.saturating_sub(before) * 4;
-        assert!(growth < 1024, "{growth} KiB more after 2,000 connections");
+        let listen = async || Rc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
         // Those that wait in the listener go with it.
-        Rc::into_inner(listener).unwrap().close().await.unwrap();
-        while census().0 > before_all {
+        let close = async |listener| {
+            let listener: TcpListener = Rc::into_inner(listener).unwrap();
+            listener.close().await.unwrap();
+        };
+        // What is made once, and stays, is there behind the first thousand.
+        let listener = listen().await;
+        come_and_go(&listener).await;
+        close(listener).await;
+        let (before_all, before) = host::census();
+        let listener = listen().await;
+        come_and_go(&listener).await;
+        come_and_go(&listener).await;
+        let (_, after) = host::census();
+        let growth = after.saturating_sub(before);
+        assert!(growth < 1024, "{growth} KiB more after 2,000 connections");
+        close(listener).await;
+        while host::census().0 > before_all {
             sleep(Duration::from_millis(1)).await;
         }
         println!("as many as before: {before_all}");
@@ -267,6 +262,7 @@ fn child_process_whose_connections_come_and_go() {
 
 #[test]
 fn thousands_of_connections_leave_no_descriptor_and_no_memory_behind() {
-    let said = in_a_process_of_its_own("child_process_whose_connections_come_and_go", 1024);
+    let program = Command::new(std::env::current_exe().expect("this is one"));
+    let said = in_a_process_of_its_own("child_process_whose_connections_come_and_go", program);
     assert_eq!(said.matches("as many as before").count(), backends().len());
 }

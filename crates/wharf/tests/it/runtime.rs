@@ -138,7 +138,9 @@ async fn attribute_runs_a_test_with_so_many_workers() {
     assert_eq!(wharf::runtime::workers(), 2);
 }
 
-#[wharf::test(backend = "epoll")]
+#[cfg_attr(windows, wharf::test(backend = "iocp"))]
+#[cfg_attr(not(windows), wharf::test(backend = "epoll"))]
 async fn attribute_runs_a_test_on_the_backend_that_it_names() {
-    assert_eq!(wharf::runtime::backend().name(), "epoll");
+    let named = if cfg!(windows) { "iocp" } else { "epoll" };
+    assert_eq!(wharf::runtime::backend().name(), named);
 }

@@ -107,6 +107,7 @@ fn name(test: &str) -> UnixAddress {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "Wine 8 has no Unix sockets")]
 fn unix_stream_carries_bytes_and_its_halves_are_put_together_again() {
     on_each_backend(1, async || {
         let listener = UnixListener::bind(name("stream")).unwrap();
@@ -136,6 +137,7 @@ fn unix_stream_carries_bytes_and_its_halves_are_put_together_again() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "Wine 8 has no Unix sockets")]
 fn unix_datagrams_keep_their_order() {
     on_each_backend(1, async || {
         let server = UnixDatagram::bind(name("datagram")).unwrap();
@@ -161,6 +163,7 @@ fn unix_datagrams_keep_their_order() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "Wine 8 has no Unix sockets")]
 fn unix_names_that_nobody_has_are_refused() {
     on_each_backend(1, async || {
         let error = UnixStream::connect(name("nobody")).await.unwrap_err();
@@ -194,9 +197,10 @@ fn socket_can_be_taken_out_only_when_nothing_would_be_lost() {
 fn options_are_set_and_a_refused_one_says_so() {
     on_each_backend(1, async || {
         let socket = TcpSocket::new_v4().unwrap();
-        socket.set_option(SocketOption::ReusePort(true)).unwrap();
+        let shared = socket.set_option(SocketOption::ReusePort(true));
+        // Refused where it cannot be had, not passed over.
+        assert_eq!(shared.is_ok(), cfg!(unix), "{shared:?}");
         socket.set_option(SocketOption::KeepAlive(true)).unwrap();
-        assert!(socket.set_option(SocketOption::OnlyV6(true)).is_err());
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
         let listener = socket.listen(5).unwrap();
@@ -208,7 +212,6 @@ fn options_are_set_and_a_refused_one_says_so() {
     });
 }
 
-/// Connects so many times and returns the numbers of the workers that answered.
 #[test]
 fn datagrams_of_a_group_reach_its_members_only() {
     on_each_backend(1, async || {
@@ -242,25 +245,33 @@ fn datagrams_of_a_group_reach_its_members_only() {
 
         second.set_option(SocketOption::LeaveV4(group)).unwrap();
         let again = second.set_option(SocketOption::LeaveV4(group));
-        assert_eq!(again.unwrap_err().kind(), ErrorKind::AddrNotAvailable);
+        // The second is Wine's word for it.
+        let kinds = [ErrorKind::AddrNotAvailable, ErrorKind::InvalidInput];
+        assert!(kinds.contains(&again.unwrap_err().kind()));
         sender.send_to(b"to members", to).await.unwrap();
         assert_eq!(member.recv(&mut buf).await.unwrap(), 10);
     });
 }
 
 #[test]
-fn options_of_connections_and_of_ipv6_are_set() {
+#[cfg_attr(windows, ignore = "Wine 8 takes it")]
+fn option_of_another_family_is_refused() {
+    on_each_backend(1, async || {
+        let socket = TcpSocket::new_v4().unwrap();
+        assert!(socket.set_option(SocketOption::OnlyV6(true)).is_err());
+    });
+}
+
+#[test]
+#[cfg_attr(windows, ignore = "Wine 8 does not know the times of keep-alive")]
+fn times_of_keep_alive_are_set_in_whole_seconds() {
     on_each_backend(1, async || {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr()).await.unwrap();
         for option in [
-            SocketOption::KeepAlive(true),
             SocketOption::KeepAliveIdle(Duration::from_millis(1500)),
             SocketOption::KeepAliveInterval(Duration::from_secs(5)),
             SocketOption::KeepAliveProbes(3),
-            SocketOption::Ttl(17),
-            SocketOption::SendBuffer(100_000),
-            SocketOption::Linger(Some(Duration::from_secs(1))),
         ] {
             stream.set_option(option).unwrap();
         }
@@ -268,7 +279,6 @@ fn options_of_connections_and_of_ipv6_are_set() {
         let never = SocketOption::KeepAliveIdle(Duration::ZERO);
         assert!(stream.set_option(never).is_err());
         let stream = stream.into_std().unwrap();
-        assert_eq!(stream.ttl().unwrap(), 17);
         let stream = socket2::SockRef::from(&stream);
         // The crate asks for these on Unix only.
         #[cfg(unix)]
@@ -280,6 +290,27 @@ fn options_of_connections_and_of_ipv6_are_set() {
             );
             assert_eq!(stream.tcp_keepalive_retries().unwrap(), 3);
         }
+        assert!(!stream.keepalive().unwrap(), "it was not asked for");
+    });
+}
+
+#[test]
+fn options_of_connections_and_of_ipv6_are_set() {
+    on_each_backend(1, async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr()).await.unwrap();
+        for option in [
+            SocketOption::KeepAlive(true),
+            SocketOption::Ttl(17),
+            SocketOption::SendBuffer(100_000),
+            SocketOption::Linger(Some(Duration::from_secs(1))),
+        ] {
+            stream.set_option(option).unwrap();
+        }
+        let stream = stream.into_std().unwrap();
+        assert_eq!(stream.ttl().unwrap(), 17);
+        let stream = socket2::SockRef::from(&stream);
+        assert!(stream.keepalive().unwrap());
         assert_eq!(stream.linger().unwrap(), Some(Duration::from_secs(1)));
 
         let Ok(socket) = UdpSocket::bind("[::1]:0").await else {
@@ -303,6 +334,7 @@ fn options_of_connections_and_of_ipv6_are_set() {
     });
 }
 
+/// Connects so many times and returns the numbers of the workers that answered.
 fn ask(address: std::net::SocketAddr, times: usize) -> Vec<u8> {
     let mut streams = Vec::new();
     let mut workers = Vec::new();
@@ -344,6 +376,7 @@ fn connections_are_handed_to_the_worker_that_has_fewest() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "listeners do not share a port here")]
 fn sharded_listeners_share_a_port() {
     on_each_backend(2, async || {
         let serving = serve_sharded("127.0.0.1:0".parse().unwrap(), answer);

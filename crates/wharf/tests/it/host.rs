@@ -1,0 +1,188 @@
+//! What each system has in its own way: looking at processes and open files, and Ctrl-C.
+
+#[cfg(unix)]
+mod unix {
+    use std::path::Path;
+    use std::process::Command;
+
+    /// Whether this process has a file open.
+    pub(crate) fn is_open(path: &Path) -> bool {
+        let path = path.canonicalize().expect("it exists");
+        let all = std::fs::read_dir("/proc/self/fd").expect("there is such a directory");
+        all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+            .any(|target| target == path)
+    }
+
+    /// Whether the system knows of a process: it runs, or nobody has waited for it.
+    pub(crate) fn is_there(process: u32) -> bool {
+        Path::new(&format!("/proc/{process}")).exists()
+    }
+
+    /// Whether a process runs; one that nobody has waited for counts.
+    pub(crate) fn runs(process: u32) -> bool {
+        is_there(process)
+    }
+
+    /// How much this process has open, and how much memory it uses, in KiB.
+    pub(crate) fn census() -> (usize, usize) {
+        let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let memory = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = memory.split(' ').nth(1).unwrap().parse().unwrap();
+        (descriptors, pages * 4)
+    }
+
+    /// This program with so few descriptors.
+    pub(crate) fn with_few_descriptors(count: u32) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().expect("this is one"));
+        command
+    }
+
+    /// Makes a named pipe.
+    pub(crate) fn named_pipe(path: &Path) {
+        let made = Command::new("mkfifo").arg(path).status();
+        assert!(made.expect("mkfifo is there").success());
+    }
+
+    /// Lets a program be interrupted alone.
+    pub(crate) fn prepare_for_ctrl_c(_: &mut Command) {}
+
+    /// Does to a process what Ctrl-C does.
+    pub(crate) fn ctrl_c(process: u32) {
+        let sent = Command::new("kill")
+            .args(["-INT", &process.to_string()])
+            .status();
+        assert!(sent.expect("kill is there").success());
+    }
+}
+
+#[cfg(windows)]
+mod windows {
+    #![expect(unsafe_code)]
+    // UNSAFETY: calls that the standard library has no wrapper for.
+
+    use std::fs::OpenOptions;
+    use std::os::windows::fs::OpenOptionsExt as _;
+    use std::os::windows::process::CommandExt as _;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    use windows_sys::Win32::Foundation::{
+        CloseHandle, GetHandleInformation, HANDLE, WAIT_OBJECT_0,
+    };
+    use windows_sys::Win32::System::Console::{
+        AttachConsole, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
+    };
+    use windows_sys::Win32::System::ProcessStatus::{
+        GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS,
+    };
+    use windows_sys::Win32::System::Threading::{
+        CREATE_NO_WINDOW, GetCurrentProcess, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION,
+        PROCESS_SYNCHRONIZE, WaitForSingleObject,
+    };
+
+    /// Where a child finds the process that it is to interrupt.
+    const INTERRUPTED: &str = "WHARF_TEST_INTERRUPTS";
+
+    /// Whether this process has a file open: nobody may open it alone then.
+    pub(crate) fn is_open(path: &Path) -> bool {
+        let mut alone = OpenOptions::new();
+        alone.read(true).share_mode(0).open(path).is_err()
+    }
+
+    /// Whether the system knows of a process: it runs, or somebody has a handle of it.
+    pub(crate) fn is_there(process: u32) -> bool {
+        // SAFETY: a call with numbers.
+        let handle = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, process) };
+        // SAFETY: the handle is ours, or there is none.
+        !handle.is_null() && unsafe { CloseHandle(handle) } != 0
+    }
+
+    /// Whether a process runs.
+    pub(crate) fn runs(process: u32) -> bool {
+        // SAFETY: a call with numbers.
+        let handle = unsafe { OpenProcess(PROCESS_SYNCHRONIZE, 0, process) };
+        if handle.is_null() {
+            return false;
+        }
+        // SAFETY: the handle is open.
+        let waited = unsafe { WaitForSingleObject(handle, 0) };
+        // SAFETY: the handle is ours.
+        unsafe { CloseHandle(handle) };
+        waited != WAIT_OBJECT_0
+    }
+
+    /// How much this process has open, and how much memory it uses, in KiB. Handles are looked for
+    /// one by one, because Wine does not count them; their numbers go in steps of four.
+    pub(crate) fn census() -> (usize, usize) {
+        let is_handle = |number: &usize| {
+            let mut flags = 0;
+            // SAFETY: the flags are valid for writing.
+            unsafe { GetHandleInformation(*number as HANDLE, &raw mut flags) != 0 }
+        };
+        let handles = (4..1 << 14).step_by(4).filter(is_handle).count();
+        let mut counters = PROCESS_MEMORY_COUNTERS::default();
+        let len = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
+        // SAFETY: this process's own handle needs no closing.
+        let this = unsafe { GetCurrentProcess() };
+        // SAFETY: the counters are valid for writing, for their length.
+        let told = unsafe { GetProcessMemoryInfo(this, &raw mut counters, len) };
+        assert_ne!(told, 0, "{}", std::io::Error::last_os_error());
+        (handles, counters.WorkingSetSize / 1024)
+    }
+
+    pub(crate) fn with_few_descriptors(_: u32) -> Command {
+        unreachable!("tests that need it are not run here")
+    }
+
+    pub(crate) fn named_pipe(_: &Path) {
+        unreachable!("tests that need one are not run here")
+    }
+
+    /// Lets a program be interrupted alone: it has a console of its own.
+    pub(crate) fn prepare_for_ctrl_c(command: &mut Command) {
+        command.creation_flags(CREATE_NO_WINDOW);
+    }
+
+    /// Does to a process what Ctrl-C does. A process can do that in its own console only, so one is
+    /// started that goes into the other's.
+    pub(crate) fn ctrl_c(process: u32) {
+        let mut command = Command::new(std::env::current_exe().expect("this is one"));
+        command
+            .args(["--exact", "host::windows::child_process_that_interrupts"])
+            .env(INTERRUPTED, process.to_string())
+            .stdout(Stdio::null());
+        let interrupted = command.status().expect("this very program");
+        assert!(interrupted.success(), "{interrupted}");
+    }
+
+    unsafe extern "system" fn ignore(_: u32) -> i32 {
+        1
+    }
+
+    #[test]
+    fn child_process_that_interrupts() {
+        let Ok(process) = std::env::var(INTERRUPTED) else {
+            return;
+        };
+        let process = process.parse().expect("a number");
+        // SAFETY: a call without arguments; there may be no console to leave.
+        unsafe { FreeConsole() };
+        // SAFETY: a call with a number.
+        let attached = unsafe { AttachConsole(process) };
+        assert_ne!(attached, 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: the handler does nothing, and stays.
+        let ignores = unsafe { SetConsoleCtrlHandler(Some(ignore), 1) };
+        assert_ne!(ignores, 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: a call with numbers: everybody in the console.
+        let sent = unsafe { GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0) };
+        assert_ne!(sent, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+#[cfg(unix)]
+pub(crate) use unix::*;
+#[cfg(windows)]
+pub(crate) use windows::*;
