@@ -106,6 +106,8 @@ impl<'a> Environment<'a> {
         self.set(&mut command);
         command
             .env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", self.loader)
+            // Wine reads a program whole when it starts, and most of one is what debuggers need.
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .env_remove("WHARF_BACKEND");
         command
     }
