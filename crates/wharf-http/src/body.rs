@@ -86,8 +86,8 @@ impl FileBody {
         Some(Box::pin(async move { file.file.read(part).await }))
     }
 
-    /// What comes next, if that is a part of a file that can be sent without being read: not what was
-    /// read already, and not what would have to be waited for on the disk.
+    /// What comes next, if that is a part of a file that can be sent without being read here: not what
+    /// was read already.
     pub(crate) fn next_part(&mut self) -> Option<FilePart> {
         if self.ready.is_some() || self.reading.is_some() {
             return None;
@@ -97,7 +97,7 @@ impl FileBody {
         };
         let file = Rc::clone(self.file.as_ref()?);
         let part = range.start..range.end.min(range.start.saturating_add(LONGEST as u64));
-        if part.end - part.start < SHORTEST_PART || !file.file.is_cached(part.clone()) {
+        if part.end - part.start < SHORTEST_PART {
             return None;
         }
         let len = part.end - part.start;

@@ -304,11 +304,6 @@ fn entry_of(dir: &Path, name: OsString) -> Option<Entry> {
 }
 
 impl File {
-    /// Whether a part of it need hardly be waited for.
-    pub(crate) fn is_cached(&self, part: Range<u64>) -> bool {
-        self.0.is_cached(part)
-    }
-
     /// Has the system send a part of it, as much as there is of that.
     ///
     /// # Errors

@@ -209,11 +209,12 @@ impl Handle {
         }
     }
 
-    /// Whether the first and the last byte of a part of a file are in memory by now, so that reading
-    /// or sending it will hardly wait for the device. It is false where the system does not tell, and
-    /// for what is no file.
+    /// Whether a part of a file is in memory by now, so that reading or sending it will hardly wait for
+    /// the device. It is false where the system does not tell, and for what is no file.
     ///
-    /// Source: preadv2(2) with `RWF_NOWAIT` on Linux; it is false elsewhere.
+    /// Source: preadv2(2) with `RWF_NOWAIT` for its ends, and cachestat(2) for what lies between them, on
+    /// Linux; that tells since 6.5, and only of files that this process may write, and else the ends
+    /// decide. It is false on other systems.
     #[must_use]
     pub fn is_cached(&self, offset: u64, len: u64) -> bool {
         let control = sys::Control::Cached(offset, len);

@@ -90,6 +90,7 @@ pub fn cases() -> Vec<Case> {
         sinks::cases(),
         races::cases(),
         copying::cases(),
+        os::cases(),
     ]
     .concat()
 }

@@ -315,9 +315,10 @@ impl File {
         started.await?.into_result().map(Metadata)
     }
 
-    /// Whether the first and the last byte of `part`, offsets from the beginning, are in memory by
-    /// now, so that reading or sending it will hardly wait for the device. It is false where the
-    /// system does not tell, on another worker than the file's, and for what is no file.
+    /// Whether `part`, offsets from the beginning, is in memory by now, so that reading or sending it
+    /// will hardly wait for the device; if the system does not tell of all of it, whether its first and
+    /// its last byte are. It is false where the system does not tell even that, on another worker than
+    /// the file's, and for what is no file.
     #[must_use]
     pub fn is_cached(&self, part: std::ops::Range<u64>) -> bool {
         let handle = self.conduit.handle().get();

@@ -1,10 +1,13 @@
-//! Kinds of waiting that one family of systems has.
+//! Kinds of waiting that one family of systems has, and cases that one system can show.
 
+#[cfg(target_os = "linux")]
+mod linux;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
 mod unix_sinks;
 
+use super::Case;
 use super::kinds::Kind;
 use super::sinks::kinds::Kind as Sink;
 
@@ -22,4 +25,12 @@ pub(super) fn sinks() -> &'static [Sink] {
     return unix_sinks::KINDS;
     #[cfg(not(unix))]
     return &[];
+}
+
+/// What can be shown on this system alone.
+pub(super) fn cases() -> Vec<Case> {
+    #[cfg(target_os = "linux")]
+    return linux::cases();
+    #[cfg(not(target_os = "linux"))]
+    return Vec::new();
 }

@@ -74,11 +74,33 @@ fn is_end(fd: Target, offset: i64) -> bool {
     read_byte(fd.raw, offset) == 0
 }
 
-/// Whether the first and the last byte of a part of a file are in the page cache.
+/// Whether a part of a file is in the page cache: all of it where the system counts that, else its
+/// first and its last byte.
 pub(crate) fn holds(fd: RawHandle, offset: u64, len: u64) -> bool {
     let last = offset.checked_add(len.saturating_sub(1));
     let is_there = |at: u64| i64::try_from(at).is_ok_and(|at| read_byte(fd, at) == 1);
-    is_there(offset) && last.is_some_and(is_there)
+    // The last first: what is not even in the file has nothing to count.
+    last.is_some_and(is_there)
+        && match pages(fd, offset, len) {
+            Some((cached, all)) => cached >= all,
+            None => is_there(offset),
+        }
+}
+
+/// How many pages of a part of a file are in the page cache, and how many there are, by cachestat(2).
+/// `None` where that is not told: before Linux 6.5, and for files of others.
+fn pages(fd: RawHandle, offset: u64, len: u64) -> Option<(u64, u64)> {
+    /// The same on every architecture; not every one has it in `libc`.
+    const CACHESTAT: libc::c_long = 451;
+    // `struct cachestat_range`, and `struct cachestat`, whose first field is the pages that are there.
+    let (range, mut stat) = ([offset, len], [0u64; 5]);
+    let (range, out) = (range.as_ptr(), stat.as_mut_ptr());
+    // SAFETY: both are valid for their lengths, and the flags are none.
+    let result = unsafe { libc::syscall(CACHESTAT, fd, range, out, 0u32) };
+    // SAFETY: a call with a number.
+    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    let all = offset.checked_add(len)?.div_ceil(page) - offset / page;
+    (result == 0).then_some((stat[0], all))
 }
 
 /// Reads one byte at once: 1, 0 at the end of the file, or less if that cannot be said.
@@ -140,3 +162,39 @@ const LOCAL: [u32; 8] = [
     0xe0f5_e1e2,
     0x2fc1_2fc1,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn part_is_held_only_if_its_middle_is() {
+        const LEN: u64 = 4 << 20;
+        let path = std::env::temp_dir().join(format!("wharf-cached-{}", std::process::id()));
+        let mut options = std::fs::OpenOptions::new();
+        let options = options.read(true).write(true).create_new(true);
+        let mut file = options.open(&path).expect("made");
+        std::fs::remove_file(&path).expect("it is there");
+        file.write_all(&vec![1; LEN as usize]).expect("room");
+        file.sync_all().expect("a disk");
+        let fd = file.as_raw_fd();
+        if let Some((cached, all)) = pages(fd, 0, LEN) {
+            assert_eq!(holds(fd, 0, LEN), cached == all);
+        }
+        assert!(!holds(fd, 0, LEN + 1));
+        // SAFETY: a call with numbers.
+        unsafe { libc::posix_fadvise(fd, 0, 0, libc::POSIX_FADV_DONTNEED) };
+        for end in [0, LEN - 1] {
+            file.read_exact_at(&mut [0], end).expect("there");
+        }
+        // A file system in memory forgets nothing, and an old system does not count.
+        match pages(fd, 0, LEN) {
+            Some((cached, all)) if cached < all => assert!(!holds(fd, 0, LEN)),
+            _ => assert!(holds(fd, 0, LEN)),
+        }
+    }
+}

@@ -255,8 +255,8 @@ macro_rules! impl_write {
             ///
             /// Where the system can do it (`sendfile`, `TransmitFile`) and the file lives on the
             /// stream's worker, the bytes do not pass through the process; elsewhere they are read and
-            /// written. Parts that are not in the page cache are read while the worker waits.
-            /// What is changed in the file while sent bytes are on their way may reach the peer changed:
+            /// written. So are, but for Windows, parts of which is not known that they are in the page
+            /// cache: sending them would have the worker wait for the disk. What is changed in the file while sent bytes are on their way may reach the peer changed:
             /// the system may send its pages, and not copies of them.
             ///
             /// Dropping the future stops it: a part is sent, in order, the rest is not. To know how

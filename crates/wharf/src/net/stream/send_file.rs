@@ -1,7 +1,7 @@
 //! Sending a part of a file: an item of the sending side that has no buffer.
 //!
-//! Owns its beginning, its early end, and the way round where the system has no such call, or where the
-//! file lives elsewhere: reading and writing.
+//! Owns its beginning, its early end, and the way round where the system has no such call, where the file
+//! lives elsewhere, or where the system would wait for a disk: reading and writing.
 //!
 //! ```text
 //!   (future) --1 lend--> QUEUED --2 pump--> IN FLIGHT --3 the last byte, the end of the file--> returned
@@ -15,19 +15,22 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_lite::future::or;
-use wharf_queue::{Handle, OpKind, Outcome, Prepare, SubmitError, Support, op};
+use wharf_queue::{Handle, IoBuf, OpKind, Outcome, Prepare, SubmitError, Support, op};
 
 use super::Stream;
 use super::handle::{StreamRef, moved};
 use super::send::{Item, Returned, Ticket};
-use crate::fs::File;
+use crate::fs::{File, Metadata};
 use crate::net::Failure;
 use crate::net::sources::Tag;
 use crate::runtime::worker::Worker;
+
+/// How much is asked of the page cache, and sent, at a time.
+const PART: u64 = 1024 * 1024;
 
 /// How much is read at a time where it is read and written.
 const PIECE: u64 = 256 * 1024;
@@ -131,34 +134,54 @@ impl StreamRef {
         if !settled.await {
             return Ok(0);
         }
-        let mut sent = 0;
+        let (mut sent, mut copied) = (0, Copied::default());
         while sent < len {
-            let part = usize::try_from(len - sent).unwrap_or(usize::MAX);
-            if !self.sends_files_of(file) {
-                let copied = self
-                    .copy_file(file, offset + sent, len - sent, stop)
-                    .await?;
-                return Ok(sent + copied);
-            }
-            let (count, is_stopped) = self
-                .send_part(file, offset + sent, part, stop.as_mut())
-                .await?;
+            let (at, left) = (offset + sent, len - sent);
+            let part = self.sendable(file, at, left);
+            let (count, is_over) = match part {
+                Some(part) => self.send_part(file, at, part, stop.as_mut()).await?,
+                None => {
+                    self.copy_part(file, at, left, &mut copied, stop.as_mut())
+                        .await?
+                }
+            };
             sent += count as u64;
-            if count < part || is_stopped {
-                break;
+            if is_over {
+                return Ok(sent);
             }
+        }
+        if copied.needs_flush {
+            or(self.flush(), async {
+                stop.await;
+                Ok(())
+            })
+            .await?;
         }
         Ok(sent)
     }
 
-    /// Whether the system can send this file on this stream by itself.
-    fn sends_files_of(&self, file: &File) -> bool {
-        let Ok(Some((worker, _))) = self.local() else {
-            return false;
-        };
-        let support = worker.queue.support(OpKind::SendFile);
+    /// How much the system can send of a part of a file by itself without waiting for a disk. `None` if
+    /// nothing: then it is read and written.
+    fn sendable(&self, file: &File, offset: u64, left: u64) -> Option<usize> {
+        let (worker, _) = self.local().ok()??;
         let is_here = file.conduit().handle().home().id == self.home.id;
-        is_here && file.conduit().is_file() && !matches!(support, Support::Unsupported(_))
+        if !is_here || !file.conduit().is_file() {
+            return None;
+        }
+        let part = match worker.queue.support(OpKind::SendFile) {
+            Support::Unsupported(_) => return None,
+            Support::Native => left,
+            // The call waits for what is not in memory.
+            _ => {
+                let len = file.metadata_at_open().map_or(u64::MAX, Metadata::len);
+                let part = left.min(PART).min(len.saturating_sub(offset));
+                if part == 0 || !file.is_cached(offset..offset + part) {
+                    return None;
+                }
+                part
+            }
+        };
+        Some(usize::try_from(part).unwrap_or(usize::MAX))
     }
 
     async fn send_part(
@@ -195,7 +218,9 @@ impl StreamRef {
         });
         let (result, _) = returned.await;
         std::mem::forget(sending);
-        Ok((result?, is_stopped))
+        let count = result?;
+        // Fewer bytes are the end of the file.
+        Ok((count, is_stopped || count < len))
     }
 
     fn poll_lend_part(
@@ -220,40 +245,55 @@ impl StreamRef {
         lent.map_ok(Some)
     }
 
-    /// Reads and writes.
-    async fn copy_file(
+    /// Reads and writes. What it has read stays in memory for a while, and what comes next as well, most
+    /// likely, since the system reads ahead: so the next part is asked for anew.
+    async fn copy_part(
         &self,
         file: &File,
         offset: u64,
         len: u64,
+        copied: &mut Copied,
         stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> io::Result<u64> {
-        let sent = AtomicU64::new(0);
+    ) -> io::Result<(usize, bool)> {
+        let taken = AtomicUsize::new(0);
+        let len = usize::try_from(len.min(PIECE)).unwrap_or(usize::MAX);
+        let mut buf = std::mem::take(&mut copied.buf);
+        buf.reserve_exact(len.saturating_sub(buf.len()));
         let copying = async {
-            let mut buf = Vec::with_capacity(len.min(PIECE) as usize);
-            loop {
-                let before = sent.load(Ordering::Relaxed);
-                let (read, back) = file.read_at_owned(buf, offset.saturating_add(before)).await;
-                buf = back;
-                let count = (read? as u64).min(len - before) as usize;
-                if count == 0 {
-                    return self.flush().await;
-                }
-                let mut rest = &buf[..count];
-                while !rest.is_empty() {
-                    let taken = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(rest)])).await?;
-                    sent.fetch_add(taken as u64, Ordering::Relaxed);
-                    rest = &rest[taken..];
-                }
+            let (read, buf) = file.read_at_owned(buf.slice(..len), offset).await;
+            let buf = buf.into_inner();
+            let count = read?;
+            if count == 0 {
+                self.flush().await?;
+                return Ok((buf, true));
             }
+            let mut rest = &buf[..count];
+            while !rest.is_empty() {
+                let more = poll_fn(|cx| self.poll_write(cx, &[IoSlice::new(rest)])).await?;
+                taken.fetch_add(more, Ordering::Relaxed);
+                rest = &rest[more..];
+            }
+            Ok((buf, false))
         };
         let stopped = async {
             stop.await;
-            Ok(())
+            Ok((Vec::new(), true))
         };
-        or(copying, stopped).await?;
-        Ok(sent.load(Ordering::Relaxed))
+        let is_over;
+        (copied.buf, is_over) = or(copying, stopped)
+            .await
+            .map_err(|error: io::Error| error)?;
+        copied.needs_flush = true;
+        Ok((taken.load(Ordering::Relaxed), is_over))
     }
+}
+
+/// What copying leaves for the next time.
+#[derive(Default)]
+struct Copied {
+    buf: Vec<u8>,
+    /// Something was written that the system may not have taken yet.
+    needs_flush: bool,
 }
 
 /// Somebody waits for a part of a file to be sent. When that is given up, it is stopped.
