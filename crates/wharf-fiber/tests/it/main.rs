@@ -7,6 +7,7 @@ mod examples;
 mod fs;
 mod net;
 mod overflow;
+mod postgres;
 mod scope;
 mod udp;
 
