@@ -18,7 +18,8 @@ use crate::lend::{lend, lend_mut};
 use crate::wait::{Cancelled, expect_current};
 
 /// The length of a slice in bytes from which on it is lent to the system. What is shorter is copied:
-/// that costs less than an operation of its own.
+/// that costs less than an operation of its own. It is measured; see "Lent slices" in
+/// `docs/performance.md`.
 const LEND_FROM: usize = 32 * 1024;
 
 /// Whether it is of the wait, and not of the operation.
