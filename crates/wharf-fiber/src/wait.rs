@@ -144,6 +144,13 @@ pub(crate) fn wait_io<T>(future: impl IntoFuture<Output = io::Result<T>>) -> io:
     try_wait(future)?
 }
 
+/// Whether this error came because the fiber waits for nothing any more, or came to such a fiber: what
+/// repeats a call after errors would do so for ever.
+pub(crate) fn ends_waiting(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    is_cancelled() || inner.is_some_and(|inner| inner.is::<Cancelled>())
+}
+
 /// Waits for a future to its end, whether or not the fiber is cancelled meanwhile. It must not be
 /// unwinding.
 pub(crate) fn wait_in_any_case<F: Future>(control: &Control, future: F) -> F::Output {

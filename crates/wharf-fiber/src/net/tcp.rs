@@ -8,7 +8,7 @@ use wharf::net::ToAddrs;
 
 use super::patience::Patience;
 use super::stream::{Stream, impl_stream};
-use crate::wait::wait_io;
+use crate::wait::{ends_waiting, wait_io};
 
 /// A TCP socket that listens; see [`wharf::net::TcpListener`] for what it does with connections that
 /// nobody has taken yet.
@@ -51,8 +51,8 @@ impl TcpListener {
         Ok((TcpStream::from_wharf(stream), peer))
     }
 
-    /// The connections, one after the other. It ends when the fiber is cancelled, and not before;
-    /// errors are items.
+    /// The connections, one after the other. It ends when the fiber is cancelled or unwinds, and not
+    /// before; errors are items.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }
@@ -78,7 +78,7 @@ impl Iterator for Incoming<'_> {
 
     fn next(&mut self) -> Option<io::Result<TcpStream>> {
         let accepted = self.listener.accept();
-        if accepted.is_err() && crate::is_cancelled() {
+        if accepted.as_ref().is_err_and(ends_waiting) {
             return None;
         }
         Some(accepted.map(|(stream, _)| stream))

@@ -5,7 +5,7 @@ use std::io;
 use wharf::net::unix::ToUnixAddress;
 
 use super::stream::{Stream, impl_stream};
-use crate::wait::wait_io;
+use crate::wait::{ends_waiting, wait_io};
 
 /// A Unix socket that listens; else as [`TcpListener`](super::TcpListener).
 #[derive(Debug)]
@@ -40,8 +40,8 @@ impl UnixListener {
         Ok(UnixStream::from_wharf(stream))
     }
 
-    /// The connections, one after the other. It ends when the fiber is cancelled, and not before;
-    /// errors are items.
+    /// The connections, one after the other. It ends when the fiber is cancelled or unwinds, and not
+    /// before; errors are items.
     pub fn incoming(&self) -> UnixIncoming<'_> {
         UnixIncoming { listener: self }
     }
@@ -59,7 +59,7 @@ impl Iterator for UnixIncoming<'_> {
 
     fn next(&mut self) -> Option<io::Result<UnixStream>> {
         let accepted = self.listener.accept();
-        match accepted.is_err() && crate::is_cancelled() {
+        match accepted.as_ref().is_err_and(ends_waiting) {
             true => None,
             false => Some(accepted),
         }

@@ -3,6 +3,7 @@
 mod blocking;
 mod cancel;
 mod core;
+mod each_wait;
 mod examples;
 mod fs;
 mod net;
