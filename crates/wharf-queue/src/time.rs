@@ -57,6 +57,19 @@ impl std::ops::Add<Duration> for Moment {
     }
 }
 
+/// Saturates at the beginning of the clock; [`Moment::NEVER`] stays what it is.
+impl std::ops::Sub<Duration> for Moment {
+    type Output = Moment;
+
+    fn sub(self, duration: Duration) -> Moment {
+        if self == Moment::NEVER {
+            return self;
+        }
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Moment(self.0.saturating_sub(nanos))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +78,14 @@ mod tests {
     fn add_saturates_at_never() {
         assert_eq!(Moment::from_nanos(7) + Duration::MAX, Moment::NEVER);
         assert_eq!(Moment::NEVER + Duration::from_nanos(1), Moment::NEVER);
+    }
+
+    #[test]
+    fn subtraction_saturates_and_leaves_never() {
+        let moment = Moment::from_nanos(9);
+        assert_eq!(moment - Duration::from_nanos(2), Moment::from_nanos(7));
+        assert_eq!(moment - Duration::MAX, Moment::ZERO);
+        assert_eq!(Moment::NEVER - Duration::from_secs(1), Moment::NEVER);
     }
 
     #[test]

@@ -25,8 +25,8 @@
 //! **A [`Runtime`]** has one or more workers: threads with a completion queue each, on io_uring or on
 //! epoll ([`runtime::Builder::backend`], `WHARF_BACKEND`). [`main`](macro@main) and
 //! [`test`](macro@test) make one for a function. A **task** ([`spawn`]) stays on its worker, so its
-//! future need not be `Send`; [`spawn_on`] begins one on another worker, and [`spawn_blocking`] runs
-//! what blocks. A panic ends its task alone.
+//! future need not be `Send`; [`spawn_on`] begins one on another worker, a [`runtime::Handle`] one from any
+//! thread, and [`spawn_blocking`] runs what blocks. A panic ends its task alone.
 //!
 //! ```
 //! #[wharf::main(workers = 2)]
@@ -102,6 +102,8 @@
 //! | `sleep`, `timeout`, `tick` | the timer is cancelled; a tick is not lost |
 //! | [`JoinHandle`] | the task goes on; [`JoinHandle::abort`] ends it |
 //! | `JoinSet::join_next` | nothing: the output is the next caller's |
+//! | `JoinSet::join_all` | the tasks that are left are aborted, as by dropping the set |
+//! | `JoinSet::shutdown` | the tasks are aborted, and to be joined |
 //! | `spawn_blocking`'s handle | the closure runs to its end |
 //!
 //! Those of [`fs`](fs#what-dropping-a-future-does), [`process`](process#what-dropping-does) and [`io`]

@@ -2,6 +2,7 @@
 //!
 //! Owns the options, the threads and the order of shutting down. What a worker does is `worker`'s.
 
+mod handle;
 pub(crate) mod home;
 mod inbox;
 mod options;
@@ -19,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
+pub use handle::Handle;
 pub use options::Builder;
 pub(crate) use options::Options;
 
@@ -211,6 +213,12 @@ impl Runtime {
         F::Output: 'static,
     {
         task::spawn_in(&self.worker, None, future)
+    }
+
+    /// A reference to it that other threads may hold. Its [`Handle::spawn`] is for worker 0.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(&self.worker.team, 0)
     }
 
     /// How many workers it has.

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::{AbortHandle, JoinError, JoinHandle, spawn, spawn_on};
+use super::{AbortHandle, JoinError, JoinHandle, spawn, spawn_blocking, spawn_on};
 use crate::slab::{Key, Slab};
 
 /// Which tasks have something to say, and who wants to know.
@@ -125,6 +125,18 @@ impl<T: 'static> JoinSet<T> {
         self.insert(spawn_on(worker, make))
     }
 
+    /// Runs a closure that blocks, as [`crate::spawn_blocking`] does.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    #[track_caller]
+    pub fn spawn_blocking(&mut self, closure: impl FnOnce() -> T + Send + 'static) -> AbortHandle
+    where
+        T: Send,
+    {
+        self.insert(spawn_blocking(closure))
+    }
+
     /// Takes a task into the set.
     pub fn insert(&mut self, handle: JoinHandle<T>) -> AbortHandle {
         let abort = handle.abort_handle();
@@ -145,6 +157,39 @@ impl<T: 'static> JoinSet<T> {
     /// future loses nothing.
     pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
         poll_fn(|cx| self.poll_join_next(cx)).await
+    }
+
+    /// The output of a task that has ended by now; `None` if there is none such, or no task.
+    pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
+        match self.poll_join_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => output,
+            Poll::Pending => None,
+        }
+    }
+
+    /// Waits for all tasks, and gives their outputs in the order in which they ended. Dropping the
+    /// future aborts those that are left, and drops the outputs of the others.
+    pub async fn join_all(mut self) -> Vec<Result<T, JoinError>> {
+        let mut outputs = Vec::with_capacity(self.len());
+        while let Some(output) = self.join_next().await {
+            outputs.push(output);
+        }
+        outputs
+    }
+
+    /// Aborts every task and waits until all have ended. Dropping the future leaves them aborted, and
+    /// to be joined.
+    pub async fn shutdown(&mut self) {
+        self.abort_all();
+        while self.join_next().await.is_some() {}
+    }
+
+    /// Takes every task out of the set, to go on without it.
+    pub fn detach_all(&mut self) {
+        let keys: Vec<Key> = self.members.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            drop(self.members.remove(key));
+        }
     }
 
     /// As [`join_next`](JoinSet::join_next), for a poll function.

@@ -100,9 +100,19 @@ where
     F: Future + 'static,
     F::Output: Send + 'static,
 {
-    let here = worker::expect_current();
-    let home = here.team.home(worker);
-    if home.id == here.home.id {
+    spawn_at(worker::expect_current().team.home(worker), make)
+}
+
+/// Spawns a task on a worker, from any thread.
+pub(crate) fn spawn_at<F>(
+    home: &Arc<Home>,
+    make: impl FnOnce() -> F + Send + 'static,
+) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    if let Some(here) = worker::running(home.id) {
         return spawn_in(&here, None, CallThenAwait::new(make));
     }
     let remote = Remote::new();

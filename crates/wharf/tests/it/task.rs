@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use wharf::runtime::Handle;
 use wharf::task::{JoinSet, yield_now};
 
 use crate::on_each_backend;
@@ -273,4 +274,90 @@ fn named_task_knows_its_name_and_the_panic_hook_gets_it() {
         assert!(task.await.unwrap_err().is_panic());
     });
     assert_eq!(panics.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn handle_of_a_runtime_spawns_from_any_thread() {
+    on_each_backend(2, async || {
+        let handle = Handle::current();
+        assert_eq!(handle.workers(), 2);
+        let elsewhere = handle.clone();
+        let spawned = wharf::spawn_blocking(move || {
+            assert!(Handle::try_current().is_none());
+            let here = elsewhere.spawn(|| async { wharf::runtime::worker() });
+            let there = elsewhere.spawn_on(3, || async { wharf::runtime::worker() });
+            let failed = elsewhere.spawn_on(1, || async { panic!("in a task") });
+            let aborted = elsewhere.spawn(pending::<()>);
+            aborted.abort();
+            futures_lite::future::block_on(async {
+                assert!(failed.await.unwrap_err().is_panic());
+                assert!(aborted.await.unwrap_err().is_cancelled());
+                (here.await.unwrap(), there.await.unwrap())
+            })
+        });
+        assert_eq!(spawned.await.unwrap(), (0, 1));
+        // On its own worker it is as any other task.
+        let local = Handle::current().spawn(|| async { wharf::runtime::worker() });
+        assert_eq!(local.await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn handle_of_a_runtime_that_rests_or_has_ended_says_what_becomes_of_a_task() {
+    for backend in crate::backends() {
+        let runtime = wharf::Runtime::builder().backend(backend).build().unwrap();
+        let handle = runtime.handle();
+        let resting = handle.spawn(|| async { 7 });
+        assert_eq!(runtime.block_on(resting).unwrap(), 7);
+        drop(runtime);
+        let late = handle.spawn(|| async { 7 });
+        let ended = futures_lite::future::block_on(late);
+        assert!(ended.unwrap_err().is_cancelled());
+    }
+}
+
+#[test]
+fn join_set_is_joined_shut_down_or_left_as_a_whole() {
+    on_each_backend(2, async || {
+        let mut set = JoinSet::new();
+        assert!(set.try_join_next().is_none());
+        set.spawn(async { 1 });
+        set.spawn_on(1, || async { 2 });
+        set.spawn_blocking(|| 3);
+        set.spawn(async { panic!("in a task") });
+        let mut outputs: Vec<_> = set.join_all().await.into_iter().map(Result::ok).collect();
+        outputs.sort_unstable();
+        assert_eq!(outputs, [None, Some(1), Some(2), Some(3)]);
+
+        let dropped = Rc::new(Cell::new(0));
+        let mut set = JoinSet::new();
+        for _ in 0..3 {
+            let counted = Counted(dropped.clone());
+            set.spawn(async move {
+                pending::<()>().await;
+                drop(counted);
+            });
+        }
+        assert!(set.try_join_next().is_none());
+        set.shutdown().await;
+        assert_eq!((set.len(), dropped.get()), (0, 3));
+
+        let ran = Rc::new(Cell::new(0));
+        for _ in 0..3 {
+            let counted = Counted(ran.clone());
+            set.spawn(async move {
+                yield_now().await;
+                drop(counted);
+            });
+        }
+        set.detach_all();
+        // A task that comes after them is not taken for one of them.
+        set.spawn(async {});
+        assert!(set.join_next().await.unwrap().is_ok());
+        assert!(set.join_next().await.is_none());
+        drop(set);
+        while ran.get() < 3 {
+            yield_now().await;
+        }
+    });
 }

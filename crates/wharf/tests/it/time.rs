@@ -5,6 +5,7 @@ use std::future::{pending, ready};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_lite::StreamExt;
 use wharf::time::{
     Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout,
 };
@@ -137,5 +138,20 @@ fn many_timers_all_fire() {
         for task in tasks {
             task.await.unwrap();
         }
+    });
+}
+
+#[test]
+fn interval_is_a_stream_of_its_ticks() {
+    on_each_backend(1, async || {
+        let period = Duration::from_millis(1);
+        let start = Instant::now();
+        let mut ticks = interval_at(start, period).take(3);
+        for tick in [start, start + period, start + period + period] {
+            assert_eq!(ticks.next().await, Some(tick));
+        }
+        assert_eq!(ticks.next().await, None);
+        assert_eq!(start + period - period, start);
+        assert!(start - Duration::MAX <= start);
     });
 }
