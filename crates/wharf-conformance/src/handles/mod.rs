@@ -125,6 +125,14 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// What is left to be checked when a handle is closed.
 type After = Box<dyn FnOnce() + Send>;
 
+/// What a wait comes to that outlives its runtime.
+enum Fate {
+    /// It fails.
+    Fails(io::ErrorKind),
+    /// It belongs to no runtime, and goes on in another.
+    GoesOn,
+}
+
 /// A handle that can be waited for, and the other side, which brings what it waits for.
 trait Scene: Send {
     /// Waits, and accounts for what comes: it fails if that is not what was brought next.
@@ -139,6 +147,16 @@ trait Scene: Send {
     /// Whether a wait cannot be ready now.
     fn must_wait(&self) -> bool {
         !self.is_outstanding()
+    }
+
+    /// How often a wait of it is given up, where `many` is the number for what costs little to bring.
+    fn rounds(&self, many: usize) -> usize {
+        many
+    }
+
+    /// What becomes of a wait when the runtime has ended that the handle was made in.
+    fn fate(&self) -> Fate {
+        Fate::Fails(io::ErrorKind::NotConnected)
     }
 
     /// Closes the handle. What is given then brings something, when the close has taken effect, and

@@ -6,6 +6,8 @@ mod accept;
 pub(super) mod datagram;
 mod file;
 pub(super) mod stream;
+mod task;
+mod time;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -27,14 +29,20 @@ pub(super) struct Kind {
 
 /// One after the other.
 pub(super) fn all() -> Vec<Kind> {
-    [
+    let everywhere = [
         stream::KINDS,
         accept::KINDS,
         datagram::KINDS,
         file::KINDS,
-        os::kinds(),
-    ]
-    .concat()
+        task::KINDS,
+        time::KINDS,
+    ];
+    [everywhere.concat(), os::kinds()].concat()
+}
+
+/// Those that are on something of the whole process, so that a case needs one of its own.
+pub(super) fn of_the_process() -> &'static [Kind] {
+    os::kinds_of_the_process()
 }
 
 /// A read of a handle, given how many bytes were read before.

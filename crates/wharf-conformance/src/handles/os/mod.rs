@@ -5,6 +5,8 @@ mod linux;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
+mod unix_process;
+#[cfg(unix)]
 mod unix_sinks;
 
 use super::Case;
@@ -12,9 +14,17 @@ use super::kinds::Kind;
 use super::sinks::kinds::Kind as Sink;
 
 /// Those of this system.
-pub(super) fn kinds() -> &'static [Kind] {
+pub(super) fn kinds() -> Vec<Kind> {
     #[cfg(unix)]
-    return unix::KINDS;
+    return [unix::KINDS, unix_process::KINDS].concat();
+    #[cfg(not(unix))]
+    return Vec::new();
+}
+
+/// Those on something of the whole process.
+pub(super) fn kinds_of_the_process() -> &'static [Kind] {
+    #[cfg(unix)]
+    return unix_process::KINDS_OF_THE_PROCESS;
     #[cfg(not(unix))]
     return &[];
 }

@@ -11,17 +11,29 @@ use wharf::process::ChildStdin;
 
 use crate::fixture::pipe::pipe;
 use crate::handles::sinks::kinds::{
-    Datagrams, Kind, LITTLE, flush, send_piece, write, write_owned, write_vectored,
+    Datagrams, Kind, LITTLE, Sending, flush, send_file, send_piece, write, write_mixed,
+    write_owned, write_vectored,
 };
-use crate::handles::sinks::{Pair, Style, Write, pair};
+use crate::handles::sinks::{Flush, Pair, Style, Write, pair};
 
-fn unix(style: Style, write: Write<UnixStream>) -> Pair {
+fn stream() -> (UnixStream, PlainStream) {
     let (plain, peer) = PlainStream::pair().expect("a pair");
     SockRef::from(&plain)
         .set_send_buffer_size(LITTLE)
         .expect("a socket");
     let stream = UnixStream::from_handle(OwnedFd::from(plain)).expect("a socket");
+    (stream, peer)
+}
+
+fn unix(style: Style, write: Write<UnixStream>) -> Pair {
+    let (stream, peer) = stream();
     pair(stream, style, write, flush!(|stream| stream), peer)
+}
+
+fn sending(write: Write<Sending<UnixStream>>) -> Pair {
+    let (stream, peer) = stream();
+    let flush: Flush<Sending<UnixStream>> = flush!(|sending| sending.stream);
+    pair(Sending::new(stream), Style::Part, write, flush, peer)
 }
 
 fn piped(style: Style, write: Write<File>) -> Pair {
@@ -93,6 +105,14 @@ pub(super) const KINDS: &[Kind] = &[
         make: || unix(Style::Whole, write!(|s, bytes| send_piece!(s, bytes))),
     },
     Kind {
+        name: "unix_write_mixed",
+        make: || unix(Style::Mixed, write!(|s, bytes| write_mixed!(s, bytes))),
+    },
+    Kind {
+        name: "unix_send_file",
+        make: || sending(write!(|s, bytes| send_file!(s, bytes))),
+    },
+    Kind {
         name: "unix_datagram_send",
         make: || datagram(write!(|s, bytes| s.send(&bytes).await)),
     },
@@ -103,6 +123,10 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "pipe_write_owned",
         make: || piped(Style::Owned, write!(|s, bytes| write_owned!(s, bytes))),
+    },
+    Kind {
+        name: "pipe_write_mixed",
+        make: || piped(Style::Mixed, write!(|s, bytes| write_mixed!(s, bytes))),
     },
     Kind {
         name: "child_stdin_write",

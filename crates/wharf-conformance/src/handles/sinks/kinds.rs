@@ -1,6 +1,6 @@
 //! What can be written to on every system: TCP streams and their halves, UDP, files.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, UdpSocket as PlainUdp};
 use std::sync::mpsc;
 
@@ -202,6 +202,71 @@ macro_rules! write_owned {
 #[allow(unused_imports, reason = "not every system has kinds of its own")]
 pub(in crate::handles) use write_owned;
 
+/// Lends the buffer, or has it borrowed, by turns: behind the mark, it says its number.
+macro_rules! write_mixed {
+    ($handle:expr, $bytes:expr) => {
+        match $bytes[1] % 2 {
+            0 => $handle.write(&$bytes).await,
+            _ => write_owned!($handle, $bytes),
+        }
+    };
+}
+
+#[allow(unused_imports, reason = "not every system has kinds of its own")]
+pub(in crate::handles) use write_mixed;
+
+/// A stream that parts of a file are sent to, which are put at the file's end first.
+pub(in crate::handles) struct Sending<S> {
+    pub(in crate::handles) stream: S,
+    plain: std::fs::File,
+    file: File,
+    /// Removed when nothing is open any more.
+    _dir: Dir,
+}
+
+impl<S> Sending<S> {
+    pub(in crate::handles) fn new(stream: S) -> Sending<S> {
+        let dir = Dir::new();
+        let path = dir.0.join("sent");
+        let plain = std::fs::File::create(&path).expect("a new file");
+        let file = std::fs::File::open(&path).expect("there");
+        Sending {
+            stream,
+            plain,
+            file: File::from_std(file).expect("a file"),
+            _dir: dir,
+        }
+    }
+
+    /// Puts bytes at the end of the file, and gives it, and the place of them.
+    pub(in crate::handles) fn put(&mut self, bytes: &[u8]) -> (&mut S, &File, u64) {
+        let place = self.plain.metadata().expect("open").len();
+        self.plain.write_all(bytes).expect("written");
+        (&mut self.stream, &self.file, place)
+    }
+}
+
+/// Sends the bytes as a part of a file.
+macro_rules! send_file {
+    ($sending:expr, $bytes:expr) => {{
+        let (stream, file, place) = $sending.put(&$bytes);
+        let sent = stream.send_file(file, place, $bytes.len() as u64).await;
+        sent.map(|count| count as usize)
+    }};
+}
+
+#[allow(unused_imports, reason = "not every system has kinds of its own")]
+pub(in crate::handles) use send_file;
+
+fn sending(write: Write<Sending<TcpStream>>) -> Pair {
+    tcp(
+        Sending::new,
+        Style::Part,
+        write,
+        flush!(|sending| sending.stream),
+    )
+}
+
 const KINDS: &[Kind] = &[
     Kind {
         name: "tcp_write",
@@ -218,6 +283,14 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "tcp_send",
         make: || whole(Style::Whole, write!(|s, bytes| send_piece!(s, bytes))),
+    },
+    Kind {
+        name: "tcp_write_mixed",
+        make: || whole(Style::Mixed, write!(|s, bytes| write_mixed!(s, bytes))),
+    },
+    Kind {
+        name: "tcp_send_file",
+        make: || sending(write!(|s, bytes| send_file!(s, bytes))),
     },
     Kind {
         name: "tcp_half_write",
@@ -256,6 +329,16 @@ const KINDS: &[Kind] = &[
                 false,
                 Style::Owned,
                 write!(|s, bytes| write_owned!(s, bytes)),
+            )
+        },
+    },
+    Kind {
+        name: "file_write_mixed",
+        make: || {
+            file(
+                false,
+                Style::Mixed,
+                write!(|s, bytes| write_mixed!(s, bytes)),
             )
         },
     },

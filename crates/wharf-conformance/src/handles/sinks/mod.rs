@@ -1,11 +1,13 @@
 //! Everything that can be written to, and what must hold when a write is given up: what was said to
-//! be written arrives once and in order, and nothing else does, but for whole buffers of owned writes.
+//! be written arrives once and in order, and nothing else does, but for whole buffers of owned writes
+//! and parts of files.
 //!
 //! Owns the accounts and the peer that reads. What can happen to a write is in `ways`.
 
 pub(super) mod kinds;
 mod ways;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -37,106 +39,109 @@ pub(super) enum Style {
     Whole,
     /// A buffer that was begun arrives whole, whether or not that could be told.
     Owned,
+    /// As `Bytes` and as `Owned` by turns.
+    Mixed,
+    /// What was begun arrives in part, if it could not be told that it was taken whole.
+    Part,
     /// As `Whole`, each buffer in a datagram of its own.
     Datagrams { in_order: bool },
+}
+
+impl Style {
+    /// That of a buffer by its number.
+    fn of(self, number: u32) -> Style {
+        match self {
+            Style::Mixed if number % 2 == 0 => Style::Bytes,
+            Style::Mixed => Style::Owned,
+            style => style,
+        }
+    }
 }
 
 /// The longest buffer that is handed over: more than any stream has room for.
 const LONG: u64 = 150_000;
 
-#[derive(Debug)]
-struct Frame {
-    number: u32,
-    len: u64,
+/// Begins each buffer, and is nowhere else.
+const MARK: u8 = u8::MAX;
+
+/// A buffer that says who it is.
+fn buffer(style: Style, number: u32) -> Vec<u8> {
+    let len = match style.of(number) {
+        Style::Bytes => 30_000,
+        Style::Datagrams { .. } => u64::from(number % 40),
+        _ if number % 5 == 4 => LONG,
+        _ => 1 + u64::from(number) * 37 % 5000,
+    };
+    assert!(number < u32::from(MARK), "a mark is none of the numbers");
+    let mut bytes = vec![MARK, number as u8];
+    bytes.extend(bytes_at(u64::from(number), len));
+    bytes
 }
 
 /// What was written, as far as it was told.
 struct Account {
     style: Style,
-    /// Bytes that were taken.
-    written: u64,
-    next: u32,
-    confirmed: Vec<u32>,
+    /// How much was said to be taken of each buffer.
+    told: Vec<Option<usize>>,
 }
 
 impl Account {
-    fn offer(&mut self) -> (Frame, Vec<u8>) {
-        let number = self.next;
-        self.next += 1;
-        let len = match self.style {
-            Style::Bytes => 30_000,
-            Style::Datagrams { .. } => u64::from(number % 40),
-            Style::Whole | Style::Owned if number % 5 == 4 => LONG,
-            Style::Whole | Style::Owned => 1 + u64::from(number) * 37 % 5000,
-        };
-        let frame = Frame { number, len };
-        let bytes = match self.style {
-            Style::Bytes => bytes_at(self.written, len),
-            _ => frame.bytes(),
-        };
-        (frame, bytes)
+    fn offer(&mut self) -> (u32, Vec<u8>) {
+        let number = self.told.len() as u32;
+        self.told.push(None);
+        (number, buffer(self.style, number))
     }
 
-    fn confirm(&mut self, frame: &Frame, count: usize) {
-        if self.style != Style::Bytes {
-            assert_eq!(count, frame.bytes().len(), "a buffer is written whole");
+    fn confirm(&mut self, number: u32, count: usize) {
+        let told = &mut self.told[number as usize];
+        if self.style.of(number) != Style::Bytes {
+            let len = buffer(self.style, number).len();
+            assert_eq!(count, len, "a buffer is written whole");
         }
-        self.written += count as u64;
-        self.confirmed.push(frame.number);
+        *told = Some(count);
     }
 
+    /// Goes through the buffers, each of which begins where the one before it ended. Of what was not
+    /// told there are two such places: where it began, and where it differs.
     fn check(&self, received: &[u8]) {
-        if self.style == Style::Bytes {
-            assert_eq!(received.len() as u64, self.written, "as told");
-            assert!(received == bytes_at(0, self.written), "in order");
-            return;
-        }
-        let mut numbers = Vec::new();
-        let mut rest = received;
-        while !rest.is_empty() {
-            let (frame, behind) = Frame::parse(rest).expect("whole buffers");
-            numbers.push(frame.number);
-            rest = behind;
-        }
-        if self.style == (Style::Datagrams { in_order: false }) {
-            numbers.sort_unstable();
+        let mut places = BTreeSet::from([0]);
+        for (number, told) in (0..).zip(&self.told) {
+            let bytes = buffer(self.style, number);
+            let mut ends = BTreeSet::new();
+            for &place in &places {
+                let rest = received[place..].iter();
+                let common = bytes.iter().zip(rest).take_while(|(a, b)| a == b).count();
+                match (told, self.style.of(number)) {
+                    (Some(count), _) if common >= *count => drop(ends.insert(place + count)),
+                    (Some(_), _) => {}
+                    (None, Style::Part) => ends.extend([place, place + common]),
+                    (None, Style::Owned) if common == bytes.len() => {
+                        ends.extend([place, place + common]);
+                    }
+                    (None, _) => drop(ends.insert(place)),
+                }
+            }
+            assert!(
+                !ends.is_empty(),
+                "{told:?} of buffer {number} is not at any of {places:?} of {} bytes",
+                received.len()
+            );
+            places = ends;
         }
         assert!(
-            numbers.windows(2).all(|pair| pair[0] < pair[1]),
-            "each once and in order: {numbers:?}"
+            places.contains(&received.len()),
+            "{} bytes have arrived, and were written up to {places:?}",
+            received.len()
         );
-        if self.style == Style::Owned {
-            let missing = self
-                .confirmed
-                .iter()
-                .find(|number| !numbers.contains(number));
-            assert_eq!(missing, None, "what was told arrives");
-        } else {
-            assert_eq!(
-                numbers, self.confirmed,
-                "what was told arrives, and nothing else"
-            );
-        }
     }
 }
 
-impl Frame {
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = self.number.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&(self.len as u32).to_le_bytes());
-        bytes.extend(bytes_at(u64::from(self.number), self.len));
-        bytes
-    }
-
-    /// A whole frame at the front, and what is behind it.
-    fn parse(bytes: &[u8]) -> Option<(Frame, &[u8])> {
-        let number = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
-        let len = u64::from(u32::from_le_bytes(bytes.get(4..8)?.try_into().ok()?));
-        let frame = Frame { number, len };
-        let expected = frame.bytes();
-        let rest = bytes.strip_prefix(&expected[..])?;
-        Some((frame, rest))
-    }
+/// Puts buffers that came one by one in the order of their numbers.
+fn sorted(received: &[u8]) -> Vec<u8> {
+    let mut buffers: Vec<_> = received.split(|byte| *byte == MARK).skip(1).collect();
+    buffers.sort_by_key(|buffer| buffer.first());
+    let marked = buffers.into_iter().flat_map(|buffer| [&[MARK], buffer]);
+    marked.flatten().copied().collect()
 }
 
 fn lock(account: &Mutex<Account>) -> MutexGuard<'_, Account> {
@@ -154,9 +159,9 @@ struct Writing<S> {
 impl<S: Send> Sink for Writing<S> {
     fn write(&mut self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async {
-            let (frame, bytes) = lock(&self.account).offer();
+            let (number, bytes) = lock(&self.account).offer();
             let count = (self.write)(&mut self.handle, bytes).await?;
-            lock(&self.account).confirm(&frame, count);
+            lock(&self.account).confirm(number, count);
             Ok(())
         })
     }
@@ -215,7 +220,11 @@ impl Peer {
         self.read_freely();
         (self.end)();
         let received = self.thread.join().expect("the peer has read to the end");
-        lock(&self.account).check(&received);
+        let account = lock(&self.account);
+        match account.style {
+            Style::Datagrams { in_order: false } => account.check(&sorted(&received)),
+            _ => account.check(&received),
+        }
     }
 }
 
@@ -232,9 +241,7 @@ pub(super) fn pair<S: Send + 'static>(
 ) -> Pair {
     let account = Arc::new(Mutex::new(Account {
         style,
-        written: 0,
-        next: 0,
-        confirmed: Vec::new(),
+        told: Vec::new(),
     }));
     let sink = Writing {
         handle,
@@ -243,4 +250,57 @@ pub(super) fn pair<S: Send + 'static>(
         account: account.clone(),
     };
     (Box::new(sink), Peer::new(peer, account))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Account, Style, buffer, sorted};
+
+    fn account(style: Style, told: &[Option<usize>]) -> Account {
+        let told = told.to_vec();
+        Account { style, told }
+    }
+
+    fn is_refused(account: &Account, received: &[u8]) -> bool {
+        std::panic::catch_unwind(|| account.check(received)).is_err()
+    }
+
+    #[test]
+    fn account_finds_what_is_lost_doubled_and_out_of_order() {
+        let [a, b] = [1, 3].map(|number| buffer(Style::Mixed, number));
+        let lens = [Some(0), Some(a.len()), None, Some(b.len())];
+        let told = account(Style::Mixed, &lens);
+        told.check(&[&a[..], &b].concat());
+        for wrong in [
+            &[&a[..]][..],
+            &[&b],
+            &[&b, &a],
+            &[&a, &a, &b],
+            &[&a, &b, &b[..1]],
+        ] {
+            assert!(is_refused(&told, &wrong.concat()));
+        }
+    }
+
+    #[test]
+    fn account_lets_come_what_was_not_told_as_its_style_says() {
+        let styles = [Style::Bytes, Style::Whole, Style::Owned, Style::Part];
+        for style in styles {
+            let [a, b] = [0, 1].map(|number| buffer(style, number));
+            let account = account(style, &[None, Some(b.len())]);
+            account.check(&b);
+            let whole = is_refused(&account, &[&a[..], &b].concat());
+            assert_eq!(whole, matches!(style, Style::Bytes | Style::Whole));
+            let part = is_refused(&account, &[&a[..2], &b].concat());
+            assert_eq!(part, style != Style::Part);
+        }
+    }
+
+    #[test]
+    fn datagrams_are_sorted_by_their_numbers() {
+        let style = Style::Datagrams { in_order: false };
+        let [a, b, c] = [0, 1, 41].map(|number| buffer(style, number));
+        assert_eq!(sorted(&[&c[..], &a, &b].concat()), [a, b, c].concat());
+        assert!(sorted(&[]).is_empty());
+    }
 }

@@ -69,7 +69,13 @@ const WAYS: &[Way] = &[
     },
 ];
 
-const LEAKED: &[&str] = &["file_write_owned", "file_append_owned", "pipe_write_owned"];
+const LEAKED: &[&str] = &[
+    "file_write_owned",
+    "file_write_mixed",
+    "file_append_owned",
+    "pipe_write_owned",
+    "pipe_write_mixed",
+];
 
 /// Every way with every kind.
 pub(in crate::handles) fn cases() -> Vec<Case> {
