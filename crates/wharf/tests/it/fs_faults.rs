@@ -10,7 +10,7 @@ use wharf::io::AlignedBuf;
 use wharf::task::yield_now;
 
 use crate::fs::{dir, poll_once};
-use crate::{backends, host, on_each_backend};
+use crate::{backends, host, in_a_process_of_its_own, is_alone, on_each_backend};
 
 /// Lets things go on until that is so.
 async fn until(done: impl Fn() -> bool) {
@@ -419,7 +419,7 @@ fn directory_is_no_file_and_no_link() {
 /// Runs in a process of its own, which has few descriptors: see the test below.
 #[test]
 fn child_process_that_runs_out_of_descriptors() {
-    if std::env::var_os("WHARF_TEST_FEW_DESCRIPTORS").is_none() {
+    if !is_alone() {
         return;
     }
     on_each_backend(1, async || {
@@ -447,18 +447,8 @@ fn child_process_that_runs_out_of_descriptors() {
 #[test]
 #[cfg_attr(windows, ignore = "no limit of handles can be set for a process")]
 fn open_that_finds_no_descriptor_is_an_error_and_the_rest_goes_on() {
-    let output = host::with_few_descriptors(64)
-        .args(["--exact", "--nocapture", "--test-threads", "1"])
-        .arg("fs_faults::child_process_that_runs_out_of_descriptors")
-        .env("WHARF_TEST_FEW_DESCRIPTORS", "1")
-        .output()
-        .expect("a shell");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let test = "fs_faults::child_process_that_runs_out_of_descriptors";
+    let text = in_a_process_of_its_own(test, host::with_few_descriptors(64));
     assert_eq!(
         text.matches("ran out at").count(),
         backends().len(),

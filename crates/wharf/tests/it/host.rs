@@ -31,11 +31,13 @@ mod unix {
         (descriptors, pages * 4)
     }
 
-    /// This program with so few descriptors.
+    /// This program with so few descriptors beside those that it inherits.
     pub(crate) fn with_few_descriptors(count: u32) -> Command {
+        // Four of those that are listed are the standard streams and the list's own.
+        let run = format!("ulimit -n $(({count} + $(ls /dev/fd | wc -l) - 4)); exec \"$0\" \"$@\"");
         let mut command = Command::new("sh");
         command
-            .args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")])
+            .args(["-c", &run])
             .arg(std::env::current_exe().expect("this is one"));
         command
     }

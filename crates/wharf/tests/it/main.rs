@@ -20,6 +20,7 @@ mod splice;
 mod task;
 mod time;
 
+use std::process::Command;
 use std::time::Duration;
 
 use wharf_queue::BackendKind;
@@ -49,4 +50,18 @@ fn on_each_backend(workers: usize, test: impl AsyncFn()) {
                 .unwrap_or_else(|_| panic!("{backend}: not done in {PATIENCE:?}"));
         });
     }
+}
+
+/// Runs one test of this program in a process of its own, where it is alone, and gives what it says.
+fn in_a_process_of_its_own(test: &str, mut program: Command) -> String {
+    let command = program.args(["--exact", "--nocapture", "--test-threads", "1", test]);
+    let output = command.env("WHARF_TEST_ALONE", "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{complaints}");
+    said
+}
+
+fn is_alone() -> bool {
+    std::env::var_os("WHARF_TEST_ALONE").is_some()
 }

@@ -11,7 +11,7 @@ use wharf::net::{SocketOption, TcpListener, TcpStream, UdpSocket};
 use wharf::task::JoinSet;
 use wharf::time::{sleep, timeout};
 
-use crate::{PATIENCE, backends, host, on_each_backend};
+use crate::{PATIENCE, backends, host, in_a_process_of_its_own, is_alone, on_each_backend};
 
 /// Long enough for what can happen to happen, and for a loop that spins to be seen.
 const A_WHILE: Duration = Duration::from_millis(50);
@@ -115,21 +115,6 @@ fn panic_in_a_task_closes_its_connection_alone() {
     });
 }
 
-/// Runs one of the tests below in a process of its own, where it is alone, and gives what it says.
-fn in_a_process_of_its_own(test: &str, mut program: Command) -> String {
-    let command = program.args(["--exact", "--nocapture", "--test-threads", "1"]);
-    let command = command.arg(format!("net_faults::{test}"));
-    let output = command.env("WHARF_TEST_ALONE", "1").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}{complaints}");
-    said
-}
-
-fn is_alone() -> bool {
-    std::env::var_os("WHARF_TEST_ALONE").is_some()
-}
-
 #[test]
 fn child_process_that_accepts_without_descriptors() {
     const WAITING: usize = 5;
@@ -180,7 +165,10 @@ fn child_process_that_accepts_without_descriptors() {
 #[cfg_attr(windows, ignore = "no limit of handles can be set for a process")]
 fn listener_without_descriptors_rests_and_loses_no_connection() {
     let program = host::with_few_descriptors(64);
-    let said = in_a_process_of_its_own("child_process_that_accepts_without_descriptors", program);
+    let said = in_a_process_of_its_own(
+        "net_faults::child_process_that_accepts_without_descriptors",
+        program,
+    );
     assert_eq!(said.matches("accepted all 5").count(), backends().len());
 }
 
@@ -263,6 +251,9 @@ fn child_process_whose_connections_come_and_go() {
 #[test]
 fn thousands_of_connections_leave_no_descriptor_and_no_memory_behind() {
     let program = Command::new(std::env::current_exe().expect("this is one"));
-    let said = in_a_process_of_its_own("child_process_whose_connections_come_and_go", program);
+    let said = in_a_process_of_its_own(
+        "net_faults::child_process_whose_connections_come_and_go",
+        program,
+    );
     assert_eq!(said.matches("as many as before").count(), backends().len());
 }
