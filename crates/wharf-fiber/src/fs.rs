@@ -28,14 +28,15 @@ use wharf::fs::{Metadata, OpenOptions};
 use wharf::sync::lock::{Mutex, MutexGuard};
 
 use crate::lend::{lend, lend_mut};
-use crate::wait::{expect_current, try_wait, wait_in_any_case, wait_io};
+use crate::switch::with_current;
+use crate::wait::{wait_in_any_case, wait_io, wait_or_try};
 
 /// An open file, whose cursor its clones share, as those of the standard library's do.
 ///
 /// A read or write waits until the system has carried it out; errors are those of the call itself. A
 /// cancel of the fiber interrupts a read, which has then moved nothing; a write that has begun is
-/// finished. A destructor that writes while the fiber unwinds has its bytes copied, and written in
-/// the background.
+/// finished. A destructor that writes while the fiber unwinds, or outside a fiber, has its bytes copied,
+/// and written in the background.
 ///
 /// What has no offsets (a named pipe, a terminal) is read and written by copies: it may keep
 /// the fiber waiting, and the fiber must be able to turn away.
@@ -112,7 +113,7 @@ impl File {
     }
 
     fn lock(&self) -> io::Result<MutexGuard<'_, wharf::fs::File>> {
-        Ok(try_wait(self.file.lock())?)
+        wait_or_try(async { Ok(self.file.lock().await) })
     }
 
     /// Waits until everything that was written, and the metadata, are on the disk.
@@ -121,7 +122,7 @@ impl File {
     /// As [`wharf::fs::File::sync_all`]; a cancel.
     pub fn sync_all(&self) -> io::Result<()> {
         let file = self.lock()?;
-        wait_io(file.sync_all())
+        wait_or_try(file.sync_all())
     }
 
     /// As [`sync_all`](File::sync_all), without the metadata that is not needed to read the data.
@@ -130,7 +131,7 @@ impl File {
     /// As [`sync_all`](File::sync_all).
     pub fn sync_data(&self) -> io::Result<()> {
         let file = self.lock()?;
-        wait_io(file.sync_data())
+        wait_or_try(file.sync_data())
     }
 
     /// Cuts the file to `len` bytes, or makes it longer with zeros.
@@ -139,7 +140,7 @@ impl File {
     /// As [`wharf::fs::File::set_len`]; a cancel.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
         let file = self.lock()?;
-        wait_io(file.set_len(len))
+        wait_or_try(file.set_len(len))
     }
 
     /// The file's metadata.
@@ -148,19 +149,20 @@ impl File {
     /// That of the system; a cancel.
     pub fn metadata(&self) -> io::Result<Metadata> {
         let file = self.lock()?;
-        wait_io(file.metadata())
+        wait_or_try(file.metadata())
     }
 }
 
 impl Read for &File {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut file = self.lock()?;
-        expect_current(|control| {
-            if control.is_unwinding() || !self.has_offsets || buf.is_empty() {
-                return wait_io(file.read(buf));
-            }
+        let lends = self.has_offsets && !buf.is_empty();
+        with_current(|control| {
+            let Some(control) = control.filter(|control| lends && !control.is_unwinding()) else {
+                return wait_or_try(file.read(buf));
+            };
             lend_mut(control, buf, |lent| {
-                wait_io(async { file.read_owned(lent).await.0 })
+                wait_or_try(async { file.read_owned(lent).await.0 })
             })
         })
     }
@@ -169,10 +171,11 @@ impl Read for &File {
 impl Write for &File {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let mut file = self.lock()?;
-        expect_current(|control| {
-            if control.is_unwinding() || !self.has_offsets || buf.is_empty() {
-                return wait_io(file.write(buf));
-            }
+        let lends = self.has_offsets && !buf.is_empty();
+        with_current(|control| {
+            let Some(control) = control.filter(|control| lends && !control.is_unwinding()) else {
+                return wait_or_try(file.write(buf));
+            };
             lend(control, buf, |lent| {
                 // What has begun is written whole, in spite of a cancel.
                 wait_in_any_case(control, async { file.write_owned(lent).await.0 })
@@ -182,14 +185,14 @@ impl Write for &File {
 
     fn flush(&mut self) -> io::Result<()> {
         let mut file = self.lock()?;
-        wait_io(file.flush())
+        wait_or_try(file.flush())
     }
 }
 
 impl Seek for &File {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let mut file = self.lock()?;
-        wait_io(file.seek(to))
+        wait_or_try(file.seek(to))
     }
 }
 

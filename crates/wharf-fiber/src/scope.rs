@@ -23,7 +23,7 @@ use wharf::task::{AbortHandle, JoinError};
 
 use crate::switch::Control;
 use crate::task::{Builder, JoinHandle};
-use crate::wait::{Unwinding, expect_current};
+use crate::wait::{Cancelled, Unwinding, expect_current};
 
 /// What a scope and its fibers share.
 #[derive(Default)]
@@ -193,19 +193,20 @@ impl<'scope> Scope<'scope, '_> {
     /// As [`spawn`](Scope::spawn), with options.
     ///
     /// # Errors
-    /// As [`Builder::spawn`].
+    /// As [`Builder::spawn`]; a [`Cancelled`] while the fiber unwinds, for then the scope could not wait.
     ///
     /// # Panics
-    /// Outside a fiber; while the fiber unwinds.
+    /// Outside a fiber.
     #[track_caller]
     pub fn spawn_with<T: 'scope>(
         &'scope self,
         builder: Builder,
         closure: impl FnOnce() -> T + 'scope,
     ) -> io::Result<ScopedJoinHandle<'scope, T>> {
-        // The scope would have to wait for it.
-        let is_unwinding = expect_current(Control::is_unwinding);
-        assert!(!is_unwinding, "a fiber that unwinds spawned in a scope");
+        // The scope would have to wait for it. In a destructor a panic would end the process.
+        if expect_current(Control::is_unwinding) {
+            return Err(Cancelled.into());
+        }
         let packet = Rc::new(Packet {
             output: Cell::new(None),
             has_panicked: Cell::new(false),

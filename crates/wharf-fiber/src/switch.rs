@@ -40,6 +40,7 @@ use wharf::seam::{self, TaskId};
 
 use crate::os::StackMemory;
 use crate::stack;
+use crate::wait::Unwinding;
 
 thread_local! {
     /// The fiber that this thread is running; null if it runs none. It has no destructor, so that the
@@ -170,6 +171,20 @@ pub(crate) fn with_active<R>(f: impl FnOnce(Option<&Control>) -> R) -> R {
     f(unsafe { ACTIVE.get().as_ref() })
 }
 
+/// The closure of a fiber that has not begun. It is dropped with its stack where the fiber never does,
+/// and a panic of that goes no further: corosensei would drop the closure again.
+struct Unbegun<F>(Option<F>);
+
+impl<F> Drop for Unbegun<F> {
+    fn drop(&mut self) {
+        let closure = self.0.take();
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(closure))) {
+            // Its drop could panic as well.
+            std::mem::forget(payload);
+        }
+    }
+}
+
 /// Whether a fiber has ended, and with what.
 pub(crate) enum Progress<T> {
     Suspended,
@@ -185,21 +200,29 @@ pub(crate) struct Body<T> {
 impl<T: 'static> Body<T> {
     pub(crate) fn new(closure: impl FnOnce() -> T + 'static, stack: StackMemory) -> Body<T> {
         let (limit, lowest, base) = (stack.limit().get(), stack.lowest(), stack.base().get());
-        let first_frame = move |yielder: &Yielder<Resume, ()>, resume: Resume| {
-            let control = Control {
-                yielder,
-                task: seam::running(),
-                limit,
-                lowest,
-                base,
-                name: wharf::task::name(),
-                // SAFETY: the host is in `resume`, and keeps the waker until it is switched back to.
-                waker: unsafe { &*resume.waker() }.clone(),
-                flags: Cell::new(0),
+        let mut closure = Unbegun(Some(closure));
+        let first_frame =
+            move |yielder: &Yielder<Resume, ()>, resume: Resume| -> thread::Result<T> {
+                let control = Control {
+                    yielder,
+                    task: seam::running(),
+                    limit,
+                    lowest,
+                    base,
+                    name: wharf::task::name(),
+                    // SAFETY: the host is in `resume`, and keeps the waker until it is switched back to.
+                    waker: unsafe { &*resume.waker() }.clone(),
+                    flags: Cell::new(0),
+                };
+                control.resumed(resume);
+                let closure = closure.0.take().expect("a fiber begins once");
+                if control.is_cancelled() {
+                    // Cancelled before it has begun: what the closure owns ends here as in any fiber.
+                    catch_unwind(AssertUnwindSafe(|| drop(closure)))?;
+                    return Err(Box::new(Unwinding));
+                }
+                catch_unwind(AssertUnwindSafe(closure))
             };
-            control.resumed(resume);
-            catch_unwind(AssertUnwindSafe(closure))
-        };
         Body {
             coroutine: Some(Coroutine::with_stack(stack, first_frame)),
         }
@@ -227,16 +250,13 @@ impl<T: 'static> Body<T> {
     }
 
     /// Whether it has begun, and so has frames.
-    pub(crate) fn has_begun(&self) -> bool {
+    fn has_begun(&self) -> bool {
         self.coroutine.as_ref().is_none_or(Coroutine::started)
     }
 
-    /// Drops the closure of a fiber that has not begun, or does nothing if it has ended, and gives
-    /// the stack back.
-    pub(crate) fn recycle(&mut self) {
-        if let Some(mut coroutine) = self.coroutine.take() {
-            // Nothing is unwound by this: there are no frames.
-            coroutine.force_unwind();
+    /// Gives the stack of a fiber that has ended back.
+    fn recycle(&mut self) {
+        if let Some(coroutine) = self.coroutine.take() {
             stack::give(coroutine.into_stack());
         }
     }

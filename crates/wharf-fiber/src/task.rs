@@ -184,12 +184,7 @@ impl<T: 'static> Future for Fiber<T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let is_aborted = seam::is_aborted();
-        if is_aborted && !self.body.has_begun() {
-            self.body.recycle();
-            return Poll::Ready(None);
-        }
-        match self.body.resume(cx.waker(), is_aborted) {
+        match self.body.resume(cx.waker(), seam::is_aborted()) {
             Progress::Suspended => Poll::Pending,
             Progress::Ended(Ok(output)) => Poll::Ready(Some(output)),
             Progress::Ended(Err(payload)) if payload.is::<Unwinding>() => Poll::Ready(None),

@@ -7,8 +7,9 @@
 //!        +------------------------------+
 //!        v                              |
 //!   poll the future --- ready ---> its output
-//!        |
-//!        +--- pending, cancelled or unwinding ---> Err(Cancelled), the future is dropped
+//!        ^
+//!        | the last time, and without a budget
+//!   cancelled or unwinding --- pending ---> Err(Cancelled), the future is dropped
 //! ```
 
 use std::error::Error;
@@ -17,8 +18,10 @@ use std::future::{Future, IntoFuture};
 use std::io;
 use std::panic::resume_unwind;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+use wharf::seam;
 
 use crate::switch::{Control, with_current};
 
@@ -64,12 +67,12 @@ impl Control {
 pub(crate) fn expect_current<R>(f: impl FnOnce(&Control) -> R) -> R {
     with_current(|control| match control {
         Some(control) => f(control),
-        None => panic!(
-            "this needs a fiber: call it from within wharf_fiber::spawn or wharf_fiber::block_on; \
-             in a task, await instead"
-        ),
+        None => panic!("{NEEDS_A_FIBER}"),
     })
 }
+
+const NEEDS_A_FIBER: &str = "this needs a fiber: call it from within wharf_fiber::spawn or \
+                             wharf_fiber::block_on; in a task, await instead";
 
 /// Waits for a future, and gives its output. Meanwhile the fiber is suspended, and the worker runs
 /// other fibers and tasks.
@@ -126,14 +129,16 @@ pub fn try_wait<F: IntoFuture>(future: F) -> Result<F::Output, Cancelled> {
     expect_current(|control| {
         let mut future = pin!(future.into_future());
         let mut cx = Context::from_waker(control.waker());
-        loop {
+        while control.may_wait() {
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                 return Ok(output);
             }
-            if !control.may_wait() {
-                return Err(Cancelled);
-            }
             control.suspend();
+        }
+        // There is no later poll, so this one is not put off.
+        match seam::without_budget(|| future.as_mut().poll(&mut cx)) {
+            Poll::Ready(output) => Ok(output),
+            Poll::Pending => Err(Cancelled),
         }
     })
 }
@@ -142,6 +147,25 @@ pub fn try_wait<F: IntoFuture>(future: F) -> Result<F::Output, Cancelled> {
 #[track_caller]
 pub(crate) fn wait_io<T>(future: impl IntoFuture<Output = io::Result<T>>) -> io::Result<T> {
     try_wait(future)?
+}
+
+pub(crate) fn is_fiber() -> bool {
+    with_current(|control| control.is_some())
+}
+
+/// As [`wait_io`], for what destructors do, and they may run anywhere: outside a fiber it does what can
+/// be done at once, and fails if that is not enough.
+#[track_caller]
+pub(crate) fn wait_or_try<T>(future: impl IntoFuture<Output = io::Result<T>>) -> io::Result<T> {
+    if is_fiber() {
+        return wait_io(future);
+    }
+    let mut future = pin!(future.into_future());
+    let mut cx = Context::from_waker(Waker::noop());
+    match seam::without_budget(|| future.as_mut().poll(&mut cx)) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::Error::other(NEEDS_A_FIBER)),
+    }
 }
 
 /// Whether this error came because the fiber waits for nothing any more, or came to such a fiber: what

@@ -64,6 +64,12 @@ pub fn is_aborted() -> bool {
     })
 }
 
+/// Calls `f`, in which what is ready says so although the task has used up its budget: for polls that
+/// are not repeated.
+pub fn without_budget<R>(f: impl FnOnce() -> R) -> R {
+    task::coop::without_limit(f)
+}
+
 /// The error of a task that was cancelled.
 #[must_use]
 pub fn cancelled() -> JoinError {

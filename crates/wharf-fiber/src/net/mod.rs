@@ -30,6 +30,9 @@
 //! a write waits until all is sent. Shorter ones are copied, which costs less than an operation for
 //! each.
 //!
+//! What reads or writes may also be called outside a fiber, as destructors may run there: it then does what
+//! can be done at once (short writes are copied, and sent in the background), and else fails.
+//!
 //! A cancel of the fiber is an error of the call that waits: see
 //! [the crate's documentation](crate#cancellation). No byte is lost by it: what a read would have
 //! given is the next reader's, and what a write has taken is sent. A write that is interrupted halfway

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::wait::wait_io;
+use crate::wait::{is_fiber, wait_or_try};
 
 /// A time-out in nanoseconds; 0 is none.
 #[derive(Default)]
@@ -33,13 +33,14 @@ impl Patience {
     #[track_caller]
     pub(super) fn wait<T>(&self, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         match self.get() {
-            None => wait_io(future),
-            Some(patience) => wait_io(async {
+            // Outside a fiber it does not wait at all, and there may be no clock.
+            Some(patience) if is_fiber() => wait_or_try(async {
                 match wharf::time::timeout(patience, future).await {
                     Ok(result) => result,
                     Err(_) => Err(io::ErrorKind::TimedOut.into()),
                 }
             }),
+            _ => wait_or_try(future),
         }
     }
 }

@@ -15,7 +15,8 @@ use wharf::sync::lock::Mutex;
 
 use super::patience::Patience;
 use crate::lend::{lend, lend_mut};
-use crate::wait::{Cancelled, expect_current};
+use crate::switch::with_current;
+use crate::wait::Cancelled;
 
 /// The length of a slice in bytes from which on it is lent to the system. What is shorter is copied:
 /// that costs less than an operation of its own. It is measured; see "Lent slices" in
@@ -79,13 +80,14 @@ impl<S: Duplex> Stream<S> {
 
     pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let shared = &*self.shared;
-        expect_current(|control| {
-            if buf.len() < LEND_FROM || !control.may_wait() {
+        with_current(|control| {
+            let lends = buf.len() >= LEND_FROM;
+            let Some(control) = control.filter(|control| lends && control.may_wait()) else {
                 return shared.read_timeout.wait(async {
                     let _turn = shared.reading.lock().await;
                     poll_fn(|cx| shared.stream.poll_read(cx, buf)).await
                 });
-            }
+            };
             lend_mut(control, buf, |lent| {
                 shared.read_timeout.wait(async {
                     let _turn = shared.reading.lock().await;
@@ -100,13 +102,14 @@ impl<S: Duplex> Stream<S> {
         let Some(first) = bufs.iter().find(|buf| !buf.is_empty()) else {
             return Ok(0);
         };
-        expect_current(|control| {
-            if first.len() < LEND_FROM || !control.may_wait() {
+        with_current(|control| {
+            let lends = first.len() >= LEND_FROM;
+            let Some(control) = control.filter(|control| lends && control.may_wait()) else {
                 return shared.write_timeout.wait(async {
                     let _turn = shared.writing.lock().await;
                     poll_fn(|cx| shared.stream.poll_write(cx, bufs)).await
                 });
-            }
+            };
             let has_begun = AtomicBool::new(false);
             let written = lend(control, first, |lent| {
                 shared.write_timeout.wait(async {

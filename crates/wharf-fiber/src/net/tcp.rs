@@ -8,7 +8,7 @@ use wharf::net::ToAddrs;
 
 use super::patience::Patience;
 use super::stream::{Stream, impl_stream};
-use crate::wait::{ends_waiting, wait_io};
+use crate::wait::{ends_waiting, expect_current, wait_io};
 
 /// A TCP socket that listens; see [`wharf::net::TcpListener`] for what it does with connections that
 /// nobody has taken yet.
@@ -120,6 +120,7 @@ impl TcpStream {
     pub fn connect_timeout(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
         let patience = Patience::default();
         patience.set(Some(timeout))?;
+        expect_current(|_| ());
         let stream = patience.wait(wharf::net::TcpStream::connect(*address))?;
         Ok(TcpStream::from_wharf(stream))
     }

@@ -101,9 +101,6 @@ impl UdpSocket {
     ///
     /// # Errors
     /// As [`wharf::net::UdpSocket::recv_from`]; `TimedOut`; a cancel.
-    ///
-    /// # Panics
-    /// Outside a fiber.
     #[track_caller]
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let shared = &*self.shared;
@@ -121,9 +118,6 @@ impl UdpSocket {
     ///
     /// # Errors
     /// As [`recv_from`](UdpSocket::recv_from).
-    ///
-    /// # Panics
-    /// Outside a fiber.
     #[track_caller]
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.recv_from(buf).map(|(len, _)| len)
@@ -133,9 +127,6 @@ impl UdpSocket {
     ///
     /// # Errors
     /// As [`recv_from`](UdpSocket::recv_from).
-    ///
-    /// # Panics
-    /// Outside a fiber.
     #[track_caller]
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let shared = &*self.shared;
@@ -155,9 +146,6 @@ impl UdpSocket {
     ///
     /// # Errors
     /// As [`recv_from`](UdpSocket::recv_from).
-    ///
-    /// # Panics
-    /// Outside a fiber.
     #[track_caller]
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.peek_from(buf).map(|(len, _)| len)
@@ -168,9 +156,6 @@ impl UdpSocket {
     ///
     /// # Errors
     /// Those of an earlier datagram; that of the lookup; `TimedOut`; a cancel.
-    ///
-    /// # Panics
-    /// Outside a fiber.
     #[track_caller]
     pub fn send_to(&self, buf: &[u8], addresses: impl ToAddrs) -> io::Result<usize> {
         let shared = &*self.shared;
@@ -186,9 +171,6 @@ impl UdpSocket {
     ///
     /// # Errors
     /// As [`send_to`](UdpSocket::send_to).
-    ///
-    /// # Panics
-    /// Outside a fiber.
     #[track_caller]
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
         self.shared.write_timeout.wait(self.shared.socket.send(buf))

@@ -4,6 +4,7 @@ mod blocking;
 mod cancel;
 mod core;
 mod each_wait;
+mod edges;
 mod examples;
 mod fs;
 mod net;

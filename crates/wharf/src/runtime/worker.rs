@@ -106,6 +106,8 @@ pub(crate) struct Worker {
     pub(crate) names: RefCell<HashMap<Key, Rc<str>>>,
     /// Those that are run when they are aborted, and end themselves; see `seam`.
     pub(crate) unwinding: RefCell<HashSet<Key>>,
+    /// The worker ends, and has aborted those.
+    pub(crate) aborts_unwinding: Cell<bool>,
     /// Tasks that were aborted and have not ended: usually none.
     aborts: RefCell<HashSet<Key>>,
     pub(crate) running: Cell<Option<Key>>,
@@ -142,6 +144,7 @@ impl Worker {
             tasks: RefCell::new(Slab::new()),
             names: RefCell::default(),
             unwinding: RefCell::default(),
+            aborts_unwinding: Cell::default(),
             aborts: RefCell::default(),
             running: Cell::new(None),
             is_ended: Cell::new(false),
@@ -408,9 +411,15 @@ impl Worker {
     /// teardown is up. Other tasks go on meanwhile: one of these may wait for them.
     fn end_unwinding(self: &Rc<Worker>) {
         let until = self.now() + self.options.teardown_timeout;
-        while self.abort_unwinding() && self.now() < until {
+        // From now on the same is done to those that are spawned.
+        self.aborts_unwinding.set(true);
+        let mut keys: Vec<Key> = self.unwinding.borrow().iter().copied().collect();
+        // Always in the same order, whatever the hashes are.
+        keys.sort_unstable();
+        keys.iter().for_each(|key| self.abort(*key));
+        while !self.unwinding.borrow().is_empty() && self.now() < until {
             self.run_turn();
-            if !self.abort_unwinding() {
+            if self.unwinding.borrow().is_empty() {
                 return;
             }
             self.flush_sources();
@@ -420,15 +429,6 @@ impl Worker {
                 false => self.until_next_timer().map_or(rest, |next| next.min(rest)),
             }));
         }
-    }
-
-    /// Aborts the tasks that end themselves. Returns whether there are any.
-    fn abort_unwinding(&self) -> bool {
-        let mut keys: Vec<Key> = self.unwinding.borrow().iter().copied().collect();
-        // Always in the same order, whatever the hashes are.
-        keys.sort_unstable();
-        keys.iter().for_each(|key| self.abort(*key));
-        !keys.is_empty()
     }
 
     /// Drops every task. A task that another thread is waking at this moment is on its way here;

@@ -35,3 +35,15 @@ pub(crate) fn proceed(cx: &mut Context<'_>) -> Poll<()> {
         }
     })
 }
+
+/// Calls `f` with an unlimited budget: for what is polled once, and cannot come back later.
+pub(crate) fn without_limit<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(u32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LEFT.set(self.0);
+        }
+    }
+    let _restore = Restore(LEFT.replace(u32::MAX));
+    f()
+}

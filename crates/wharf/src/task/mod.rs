@@ -243,6 +243,9 @@ where
         *entry = waker;
     }
     worker.make_ready(runnable);
+    if unwinds && worker.aborts_unwinding.get() {
+        worker.abort(key);
+    }
     JoinHandle {
         inner: Inner::Local {
             task: Some(task.fallible()),
