@@ -32,7 +32,7 @@ type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>>>>;
 /// read, or cannot be read, the body ends with an error, and the connection with it: the client
 /// sees that the answer is not whole.
 pub struct FileBody {
-    /// What comes first, read already.
+    /// What comes first, if it is in memory.
     ready: Option<Bytes>,
     pieces: VecDeque<Piece>,
     file: Option<Rc<SeenFile>>,
@@ -50,15 +50,20 @@ impl fmt::Debug for FileBody {
 
 impl FileBody {
     pub(crate) fn new(content: Content, file: Option<Rc<SeenFile>>) -> FileBody {
+        let mut ready = None;
         let pieces: VecDeque<Piece> = match content {
             Content::Empty => VecDeque::new(),
-            Content::Bytes(bytes) => VecDeque::from([Piece::Bytes(bytes)]),
+            Content::Bytes(bytes) => {
+                ready = Some(bytes);
+                VecDeque::new()
+            }
             Content::File(range) => VecDeque::from([Piece::File(range)]),
             Content::Pieces(pieces) => pieces.into(),
         };
-        let left_bytes = pieces.iter().map(len).sum();
+        let ready_bytes = ready.as_ref().map_or(0, Bytes::len) as u64;
+        let left_bytes = ready_bytes + pieces.iter().map(len).sum::<u64>();
         FileBody {
-            ready: None,
+            ready,
             pieces,
             file,
             reading: None,

@@ -143,6 +143,10 @@ impl Root {
         // A file that has shrunk meanwhile is left to the body, which says so.
         let whole = match facts.len {
             1.. if facts.len <= whole_bytes => {
+                if let Some(bytes) = file.0.read_cached(0..facts.len) {
+                    let whole = Some(bytes.into());
+                    return Ok(Found::File { file, facts, whole });
+                }
                 let read = file.read(0..facts.len).await.ok();
                 read.filter(|bytes| bytes.len() as u64 == facts.len)
             }

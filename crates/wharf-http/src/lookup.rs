@@ -1,9 +1,9 @@
 //! Looking a name up once for all requests that wait for it.
 //!
-//! Owns which requests share a look at the disk. There is no cache here and nothing is ever stale:
-//! a request is answered by a look that began after the request had come. But while one look is
-//! under way, all who come meanwhile wait for one more, together; so a file that many ask for costs
-//! two looks at a time, however many they are.
+//! Owns which requests share a look at the disk, and what is said of a file for as long as it stays
+//! as it is. Nothing is ever stale: a request is answered by a look that began after the request had
+//! come. But while one look is under way, all who come meanwhile wait for one more, together; so a file
+//! that many ask for costs two looks at a time, however many they are.
 //!
 //! ```text
 //! request a ---> looks by itself ---> a
@@ -14,12 +14,20 @@
 //! Who is alone with a name looks by itself, for itself only. As soon as there are two, a task looks
 //! for the second and for all who come then: what several wait for must not hang on one of them,
 //! who may go away, or rest.
+//!
+//! What the system has in its caches is looked at without waiting, and nobody can come meanwhile. So
+//! the name stays until those have had their turn who were ready then: if one of them asks for it,
+//! others may, too, and a task looks when all of them have asked.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::future::poll_fn;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -27,10 +35,13 @@ use http::StatusCode;
 
 use crate::disk::{File, Found, Root};
 use crate::os;
-use crate::plan::Prepared;
+use crate::plan::{Facts, Prepared};
 
 /// Files up to this length are read together with the look at them.
 pub(crate) const SMALL_BYTES: u64 = 64 * 1024;
+
+/// Of how many files is remembered what is said of them.
+const REMEMBERED: usize = 1024;
 
 /// What a name was found to be.
 #[derive(Clone, Debug)]
@@ -45,7 +56,7 @@ pub(crate) enum Seen {
 #[derive(Debug)]
 pub(crate) struct SeenFile {
     pub(crate) file: File,
-    pub(crate) prepared: Prepared,
+    pub(crate) prepared: Rc<Prepared>,
     /// All of its bytes, if they are few and somebody wanted them.
     pub(crate) whole: Option<Bytes>,
 }
@@ -62,19 +73,29 @@ struct Waiting {
 enum Looking {
     /// A request, by itself.
     Alone,
+    /// A request did so just now, without waiting.
+    JustNow,
     /// A task, and these wait for its next look.
     Task(Vec<Waiting>),
 }
 
-/// The looks that are under way below one root, by name.
-#[derive(Clone, Default)]
-pub(crate) struct Lookups {
-    names: Rc<RefCell<HashMap<PathBuf, Looking>>>,
+#[derive(Default)]
+struct Tables {
+    /// The looks that are under way below one root, by name.
+    names: RefCell<HashMap<OsString, Looking>>,
+    /// A task is going to forget the looks of just now.
+    forgets: Cell<bool>,
+    /// What was last said of a file, and of which state of it.
+    prepared: RefCell<HashMap<OsString, (Facts, Rc<Prepared>)>>,
 }
+
+/// The looks below one root.
+#[derive(Clone, Default)]
+pub(crate) struct Lookups(Rc<Tables>);
 
 impl std::fmt::Debug for Lookups {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Lookups({})", self.names.borrow().len())
+        write!(f, "Lookups({})", self.0.names.borrow().len())
     }
 }
 
@@ -86,18 +107,34 @@ impl Lookups {
     pub(crate) async fn find(&self, root: &Rc<Root>, path: &Path, wants_bytes: bool) -> Outcome {
         let receiver = match self.join(root, path, wants_bytes) {
             Some(receiver) => receiver,
-            None => {
-                let _alone = Named {
-                    lookups: self,
-                    path,
-                    is_task: false,
-                };
-                return look(root, path, wants_bytes).await;
-            }
+            None => return self.find_alone(root, path, wants_bytes).await,
         };
         // Its task ends without an answer only by a panic, or with the runtime.
         let outcome = receiver.await;
         outcome.unwrap_or(Err(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+
+    async fn find_alone(&self, root: &Root, path: &Path, wants_bytes: bool) -> Outcome {
+        let mut named = Named {
+            lookups: self,
+            name: path.as_os_str(),
+            is_task: false,
+            stays: false,
+        };
+        let mut look = pin!(self.look(root, path, wants_bytes));
+        let at_once = poll_fn(|cx| {
+            Poll::Ready(match look.as_mut().poll(cx) {
+                Poll::Ready(outcome) => Some(outcome),
+                Poll::Pending => None,
+            })
+        });
+        let Some(outcome) = at_once.await else {
+            return look.await;
+        };
+        named.stays = true;
+        drop(named);
+        self.forget_soon();
+        outcome
     }
 
     /// Waits for the next look of a task; `None` if nobody else asks for this name.
@@ -107,9 +144,9 @@ impl Lookups {
         path: &Path,
         wants_bytes: bool,
     ) -> Option<oneshot::Receiver<Outcome>> {
-        let mut names = self.names.borrow_mut();
-        let Some(looking) = names.get_mut(path) else {
-            names.insert(path.to_owned(), Looking::Alone);
+        let mut names = self.0.names.borrow_mut();
+        let Some(looking) = names.get_mut(path.as_os_str()) else {
+            names.insert(path.into(), Looking::Alone);
             return None;
         };
         let (answer, receiver) = oneshot::channel();
@@ -119,7 +156,7 @@ impl Lookups {
         };
         match looking {
             Looking::Task(list) => list.push(waiting),
-            Looking::Alone => {
+            Looking::Alone | Looking::JustNow => {
                 *looking = Looking::Task(vec![waiting]);
                 let (lookups, root, path) = (self.clone(), Rc::clone(root), path.to_owned());
                 drop(wharf::spawn(async move { lookups.run(&root, &path).await }));
@@ -132,55 +169,90 @@ impl Lookups {
     async fn run(&self, root: &Root, path: &Path) {
         let _named = Named {
             lookups: self,
-            path,
+            name: path.as_os_str(),
             is_task: true,
+            stays: false,
         };
         loop {
-            let waiting = match self.names.borrow_mut().get_mut(path) {
+            let waiting = match self.0.names.borrow_mut().get_mut(path.as_os_str()) {
                 Some(Looking::Task(list)) if !list.is_empty() => std::mem::take(list),
                 _ => return,
             };
             let wants_bytes = waiting.iter().any(|one| one.wants_bytes);
-            let outcome = look(root, path, wants_bytes).await;
+            let outcome = self.look(root, path, wants_bytes).await;
             for one in waiting {
                 // Whoever has gone away wants no answer.
                 drop(one.answer.send(outcome.clone()));
             }
         }
     }
+
+    /// Has a task forget the looks of just now. It runs behind those that are ready.
+    fn forget_soon(&self) {
+        if self.0.forgets.replace(true) {
+            return;
+        }
+        let lookups = self.clone();
+        drop(wharf::spawn(async move {
+            let Tables { names, forgets, .. } = &*lookups.0;
+            forgets.set(false);
+            let mut names = names.borrow_mut();
+            names.retain(|_, looking| !matches!(looking, Looking::JustNow));
+        }));
+    }
+
+    async fn look(&self, root: &Root, path: &Path, wants_bytes: bool) -> Outcome {
+        let limit = if wants_bytes { SMALL_BYTES } else { 0 };
+        match root.find(path, limit).await {
+            Ok(Found::File { file, facts, whole }) => Ok(Seen::File(Rc::new(SeenFile {
+                file,
+                prepared: self.prepare(path, &facts),
+                whole,
+            }))),
+            Ok(Found::Dir) => Ok(Seen::Dir),
+            Ok(Found::Other) => Ok(Seen::Other),
+            Err(error) => Err(status_of(&error)),
+        }
+    }
+
+    /// What is said of a file. It follows from its name and these facts alone, so it is made once
+    /// as long as they are the same.
+    fn prepare(&self, path: &Path, facts: &Facts) -> Rc<Prepared> {
+        let mut known = self.0.prepared.borrow_mut();
+        if let Some((of, prepared)) = known.get(path.as_os_str()) {
+            if of == facts {
+                return Rc::clone(prepared);
+            }
+        }
+        let prepared = Rc::new(Prepared::new(path, facts));
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(path.into(), (*facts, Rc::clone(&prepared)));
+        prepared
+    }
 }
 
 /// A name in the table; it leaves with whoever looks at it, also when that panics or goes away.
 struct Named<'l> {
     lookups: &'l Lookups,
-    path: &'l Path,
+    name: &'l OsStr,
     is_task: bool,
+    /// The look took no time; see [`Lookups::forget_soon`].
+    stays: bool,
 }
 
 impl Drop for Named<'_> {
     fn drop(&mut self) {
-        let mut names = self.lookups.names.borrow_mut();
-        // What one began alone may have become a task's since.
-        let left = match names.get(self.path) {
+        let mut names = self.lookups.0.names.borrow_mut();
+        let left = match names.get_mut(self.name) {
+            // What one began alone has become a task's since.
             Some(Looking::Task(_)) if !self.is_task => None,
-            _ => names.remove(self.path),
+            Some(looking) if self.stays => Some(std::mem::replace(looking, Looking::JustNow)),
+            _ => names.remove(self.name),
         };
         drop(names);
         drop(left);
-    }
-}
-
-async fn look(root: &Root, path: &Path, wants_bytes: bool) -> Outcome {
-    let limit = if wants_bytes { SMALL_BYTES } else { 0 };
-    match root.find(path, limit).await {
-        Ok(Found::File { file, facts, whole }) => Ok(Seen::File(Rc::new(SeenFile {
-            file,
-            prepared: Prepared::new(path, &facts),
-            whole,
-        }))),
-        Ok(Found::Dir) => Ok(Seen::Dir),
-        Ok(Found::Other) => Ok(Seen::Other),
-        Err(error) => Err(status_of(&error)),
     }
 }
 

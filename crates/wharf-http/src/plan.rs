@@ -20,7 +20,7 @@ use crate::page;
 use crate::range::{self, Selection};
 
 /// What the file system says of an open file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Facts {
     pub(crate) device: u64,
     pub(crate) inode: u64,
@@ -153,6 +153,9 @@ impl Manner {
     }
 }
 
+/// How many headers the answer with a file has, or a few more.
+const FILE_HEADERS: usize = 8;
+
 /// The answer to a GET or HEAD of a file.
 pub(crate) fn file(
     method: &Method,
@@ -170,6 +173,7 @@ pub(crate) fn file(
     }
     let mut answer = Response::new(Content::Empty);
     let out = answer.headers_mut();
+    out.reserve(FILE_HEADERS);
     manner.put(out);
     out.insert(ETAG, validators.etag().clone());
     if let Some(value) = &prepared.last_modified {

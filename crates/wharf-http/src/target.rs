@@ -91,7 +91,10 @@ impl Target {
 
     /// The path below the root; empty for the root itself.
     pub(crate) fn path(&self) -> PathBuf {
-        self.names.iter().collect()
+        let len = self.names.iter().map(|name| name.len() + 1).sum();
+        let mut path = PathBuf::with_capacity(len);
+        path.extend(&self.names);
+        path
     }
 
     /// Whether the path ended in a slash, and so can only be a directory.

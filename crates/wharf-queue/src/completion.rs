@@ -368,10 +368,28 @@ impl ReadyList {
     pub(crate) fn pop(&mut self) -> Option<Ready> {
         let ready = *self.entries.get(self.taken)?;
         self.taken += 1;
+        self.forget_taken();
+        Some(ready)
+    }
+
+    /// Takes the one that was pushed last, if it is the final one of `token`.
+    #[inline]
+    pub(crate) fn pop_newest(&mut self, token: Token) -> Option<Ready> {
+        let ready = *self.entries.last()?;
+        if ready.token != token || ready.has(Ready::MORE) {
+            return None;
+        }
+        self.entries.pop();
+        self.forget_taken();
+        Some(ready)
+    }
+
+    /// Begins anew when there is nothing left.
+    #[inline]
+    fn forget_taken(&mut self) {
         if self.taken == self.entries.len() {
             self.entries.clear();
             self.taken = 0;
         }
-        Some(ready)
     }
 }

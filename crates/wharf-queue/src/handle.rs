@@ -222,6 +222,26 @@ impl Handle {
             .unwrap_or(false)
     }
 
+    /// Reads a part of a file that is in memory, at once. `None` if not all of it is there, the file
+    /// ends before, or nobody knows whether it goes past the page cache: this queue must have opened
+    /// it. `None`, too, where the system does not tell.
+    ///
+    /// It copies on the thread of the queue, which does nothing else meanwhile: for what is short.
+    /// [`op::ReadAt`](crate::op::ReadAt) gets all the rest.
+    ///
+    /// Source: preadv2(2) with `RWF_NOWAIT` on Linux; it is `None` elsewhere.
+    #[must_use]
+    pub fn read_cached(&self, offset: u64, len: usize) -> Option<Vec<u8>> {
+        let control = sys::Control::ReadCached(offset, len);
+        let read = self.control(|core, fd| {
+            if core.is_direct(fd.index) != Some(false) {
+                return Ok(None);
+            }
+            core.control(fd, control)?.into_bytes()
+        });
+        read.ok().flatten()
+    }
+
     /// The address that a socket is bound to.
     ///
     /// # Errors
@@ -289,6 +309,8 @@ struct Entry {
     kind: HandleKind,
     /// Whether its reads and writes go past the page cache, if that is known.
     direct: Option<bool>,
+    /// Whether what lies below it can be opened by the cache of names alone, if that is known.
+    local: Option<bool>,
     /// The first of the operations in flight on it, linked through the slots.
     first: u32,
     in_flight: u32,
@@ -313,6 +335,7 @@ impl Entry {
         Entry {
             kind,
             direct: None,
+            local: None,
             first: NONE,
             in_flight: 0,
             closing: NONE,
@@ -365,6 +388,17 @@ impl Handles {
 
     pub(crate) fn set_direct(&self, index: u32, direct: bool) {
         self.entries.borrow_mut()[index as usize].direct = Some(direct);
+    }
+
+    /// Whether what lies below it can be opened by the cache of names; `None` if nobody has asked.
+    #[allow(dead_code, reason = "not every system has a cache to ask")]
+    pub(crate) fn is_local(&self, index: u32) -> Option<bool> {
+        self.entries.borrow()[index as usize].local
+    }
+
+    #[allow(dead_code, reason = "not every system has a cache to ask")]
+    pub(crate) fn set_local(&self, index: u32, local: bool) {
+        self.entries.borrow_mut()[index as usize].local = Some(local);
     }
 
     pub(crate) fn is_closing(&self, index: u32) -> bool {

@@ -11,9 +11,10 @@
 //!                          +----> discarded <--+
 //! ```
 //!
-//! 1 [`submit`]: the operation is in the queue; its token is all that the future holds.
+//! 1 [`submit`]: the operation is in the queue; its token is all that the future holds. What the
+//!   system answers at once is KEPT from here on.
 //! 2 [`Worker::operation_completed`] keeps the result in the queue and wakes the task.
-//! 3 [`OpFuture::poll`] takes the result by its token.
+//! 3 [`OpFuture::poll`] takes the result by its token, unless the task has had its share.
 //! 4 [`OpFuture::drop`] gives it up: it is cancelled, and what it brings is dropped by its type.
 //!
 //! A future that outlives its runtime still gets its result, with its buffer in it: closing the
@@ -27,7 +28,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use wharf_queue::{Completion, Handle, Operation, Prepare, SubmitError, Token};
@@ -35,6 +36,7 @@ use wharf_queue::{Completion, Handle, Operation, Prepare, SubmitError, Token};
 use crate::runtime::home::{Home, gone};
 use crate::runtime::worker::{self, Worker};
 use crate::slab::{Key, Slab};
+use crate::task::coop;
 
 /// What an operation's future waits for.
 #[derive(Default)]
@@ -57,7 +59,7 @@ impl Operations {
         self.waited_for > 0
     }
 
-    fn insert(&mut self, token: Token) {
+    fn insert(&mut self, token: Token, completed: bool) {
         let index = token.index();
         if index >= self.entries.len() {
             self.entries.resize_with(index + 1, Entry::default);
@@ -65,7 +67,7 @@ impl Operations {
         self.entries[index] = Entry {
             token: Some(token),
             waker: None,
-            completed: false,
+            completed,
         };
         self.waited_for += 1;
     }
@@ -143,7 +145,10 @@ pub(crate) fn submit_to<P: Prepare>(
         return Err(Refused { op, error: gone() });
     }
     let token = worker.queue.submit(operation)?;
-    worker.operations.borrow_mut().insert(token.erase());
+    let completed = worker.queue.keep_if_completed(token);
+    let mut operations = worker.operations.borrow_mut();
+    operations.insert(token.erase(), completed);
+    drop(operations);
     Ok(OpFuture {
         home: worker.home.clone(),
         token: Some(token),
@@ -205,8 +210,10 @@ impl<O: Operation> Future for OpFuture<O> {
             }
             return Poll::Pending;
         }
-        operations.remove(token.erase());
+        // A waker may be woken here.
         drop(operations);
+        ready!(coop::proceed(cx));
+        worker.operations.borrow_mut().remove(token.erase());
         self.token = None;
         let output = worker.queue.take(token);
         worker.release_if_unused();

@@ -3,24 +3,45 @@
 //! A worker only appends to a buffer; a thread of its own writes. So nobody's request waits for a
 //! terminal, and a reader that has stopped reading costs lines and not service.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use wharf_http::Access;
 
-/// How long lines are gathered, so that a busy server does not wake the writer for each.
-const GATHERING: Duration = Duration::from_millis(5);
+/// How long lines are gathered, so that a busy server does not wake the writer for each: no longer
+/// than somebody who looks on would notice.
+const GATHERING: Duration = Duration::from_millis(20);
 
 /// What waits to be written at most. Lines beyond it are counted instead.
 const WAITING_BYTES: usize = 4 << 20;
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<u8>,
+    waiting: String,
+    time: Timestamp,
     lost_lines: u64,
     is_over: bool,
+}
+
+/// A moment as text. Many lines share a millisecond, and then it is written once.
+#[derive(Default)]
+struct Timestamp {
+    since_epoch_ms: u128,
+    text: String,
+}
+
+impl Timestamp {
+    fn set(&mut self, time: SystemTime) {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch_ms = since_epoch.as_millis();
+        if self.since_epoch_ms != since_epoch_ms || self.text.is_empty() {
+            self.since_epoch_ms = since_epoch_ms;
+            self.text = humantime::format_rfc3339_millis(UNIX_EPOCH + since_epoch).to_string();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -63,15 +84,17 @@ pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(Log, Writer
 impl Log {
     /// One line, with the time before it.
     pub(super) fn access(&self, access: &Access<'_>) {
-        let time = humantime::format_rfc3339_millis(SystemTime::now());
+        let now = SystemTime::now();
         let mut state = self.shared.lock();
         if state.waiting.len() > WAITING_BYTES {
             state.lost_lines += 1;
             return;
         }
         let was_empty = state.waiting.is_empty();
-        // Writing to a vector cannot fail.
-        drop(writeln!(state.waiting, "{time} {access}"));
+        let State { waiting, time, .. } = &mut *state;
+        time.set(now);
+        // Writing to a string cannot fail.
+        let _ = fmt::Write::write_fmt(waiting, format_args!("{} {access}\n", time.text));
         drop(state);
         if was_empty {
             self.shared.changed.notify_one();
@@ -91,7 +114,7 @@ impl Writer {
 
 /// Writes until the end. When nobody reads any more, lines are thrown away.
 fn write(shared: &Shared, mut out: impl Write) {
-    let mut taken = Vec::new();
+    let mut taken = String::new();
     loop {
         let mut state = shared.lock();
         while state.waiting.is_empty() && state.lost_lines == 0 && !state.is_over {
@@ -109,7 +132,7 @@ fn write(shared: &Shared, mut out: impl Write) {
         let lost_lines = std::mem::take(&mut state.lost_lines);
         let is_over = state.is_over;
         drop(state);
-        let mut written = out.write_all(&taken);
+        let mut written = out.write_all(taken.as_bytes());
         if lost_lines > 0 {
             let told = writeln!(
                 out,
@@ -134,9 +157,10 @@ mod tests {
     #[test]
     fn what_waits_is_written_before_the_end_and_what_is_lost_is_said() {
         let state = State {
-            waiting: b"one\ntwo\n".to_vec(),
+            waiting: "one\ntwo\n".to_owned(),
             lost_lines: 3,
             is_over: true,
+            ..State::default()
         };
         let shared = Shared {
             state: Mutex::new(state),

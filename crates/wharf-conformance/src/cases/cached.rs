@@ -14,6 +14,8 @@ super::cases!(
     "C1" open_tells_the_metadata,
     "C1" [linux "no other system opens below a directory and not elsewhere"] open_beneath_without_waiting_is_an_open_beneath,
     "C1" read_is_whole_where_the_cache_is_not,
+    "C1" read_of_the_cache_is_a_read,
+    "C1" result_that_comes_at_once_is_kept_or_reported,
     "C1" direct_read_is_a_read,
     "C12" what_is_no_part_of_a_file_is_not_cached,
     "C1" [unix "devices are files here"] open_tells_what_a_device_is,
@@ -173,6 +175,70 @@ fn read_of_what_has_no_offsets_is_an_error(factory: &Factory) {
     assert_eq!(error.expect_err("a pipe").kind(), ErrorKind::NotSeekable);
 }
 
+/// What it gives are the bytes of the file as it is now; it may as well give nothing.
+fn read_of_the_cache_is_a_read(factory: &Factory) {
+    let queue = factory.queue();
+    let dir = Dir::new();
+    let path = dir.0.join("file");
+    let bytes: Vec<u8> = (0..10_000_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(&path, &bytes).expect("written");
+    let file = open(&queue, op::Open::new(&path));
+    for (offset, len) in [(0, 10_000), (1, 9_999), (5_000, 1), (9_999, 1)] {
+        if let Some(read) = file.read_cached(offset, len) {
+            assert!(read == bytes[offset as usize..][..len], "{offset}, {len}");
+        }
+    }
+    std::fs::write(&path, b"other").expect("written again");
+    assert!(file.read_cached(0, 6).is_none());
+    assert!(file.read_cached(0, 5).is_none_or(|read| read == b"other"));
+    // What goes past the cache is not looked for there; some file systems refuse to open it so.
+    let token = queue
+        .submit(op::Open::new(&path).direct(true))
+        .expect("room");
+    if let Ok(direct) = finish(&queue, token).into_result() {
+        assert!(direct.read_cached(0, 5).is_none());
+    }
+    // Nor what somebody else has opened, who may know of that and does not say.
+    let theirs = File::open(&path).expect("open");
+    let theirs = queue.attach(theirs).expect("attached");
+    assert!(theirs.read_cached(0, 5).is_none());
+}
+
+/// An operation that completes as it is submitted has one completion like any other: it is kept
+/// before it is reported, or it is reported.
+fn result_that_comes_at_once_is_kept_or_reported(factory: &Factory) {
+    let queue = factory.queue();
+    let dir = Dir::new();
+    let path = dir.0.join("file");
+    std::fs::write(&path, b"content").expect("written");
+    let file = open(&queue, op::Open::new(&path));
+    // Something else is ready before it and after it.
+    let nop = || queue.submit(op::Nop::new()).expect("room");
+    let before = nop();
+    let token = queue.submit(op::ReadAt::new(&file, vec![0; 100], 3));
+    let token = token.expect("room");
+    let kept = queue.keep_if_completed(token);
+    let after = nop();
+    assert!(!queue.keep_if_completed(token), "it is kept once");
+    let due = if kept { 2 } else { 3 };
+    let mut reported = Vec::new();
+    while reported.len() < due {
+        for completion in queue.wait(None).expect("a wait") {
+            reported.push(completion.keep().expect("final"));
+        }
+    }
+    assert_eq!(reported.contains(&token.erase()), !kept);
+    for nop in [before, after] {
+        let done = queue.take(nop).expect("kept");
+        done.into_result().expect("done");
+    }
+    let (outcome, buf) = queue.take(token).expect("kept, at once or later");
+    assert_eq!(outcome.into_result().expect("read"), 4);
+    assert_eq!(&buf[..4], b"tent");
+    assert!(!queue.keep_if_completed(token), "it is gone");
+    assert_eq!(queue.in_flight(), 0);
+}
+
 fn what_is_no_part_of_a_file_is_not_cached(factory: &Factory) {
     let queue = factory.queue();
     let dir = Dir::new();
@@ -191,7 +257,12 @@ fn what_is_no_part_of_a_file_is_not_cached(factory: &Factory) {
         (i64::MAX as u64, 10),
     ] {
         assert!(!file.is_cached(offset, len), "{offset}, {len}");
+        let len = usize::try_from(len).expect("64 bits");
+        // There are no bytes in a part without any, and so all of them.
+        let read = file.read_cached(offset, len).unwrap_or_default();
+        assert!(read.is_empty(), "{offset}, {len}");
     }
     let (socket, _peer) = pair(&queue);
     assert!(!socket.is_cached(0, 1));
+    assert!(socket.read_cached(0, 1).is_none());
 }

@@ -38,6 +38,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// What is known of one connection, shared by all that goes on there.
 pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
+    /// The same for the log; empty if there is none.
+    peer_text: Box<str>,
     pub(crate) limits: Limits,
     pub(crate) patience: Patience,
     clock: Clock,
@@ -60,8 +62,10 @@ impl Connection {
         stats: Arc<Stats>,
         log: Option<Log>,
     ) -> Connection {
+        let peer_text = log.as_ref().map(|_| peer.to_string()).unwrap_or_default();
         Connection {
             peer,
+            peer_text: peer_text.into(),
             limits,
             patience: Patience::new(Clock::ms(clock.now())),
             now_ns: AtomicU64::new(Clock::ns(clock.now())),
@@ -123,6 +127,7 @@ impl Connection {
         self.stats.exchange(Some(status), 0);
         self.tell(&Access {
             peer: self.peer,
+            peer_text: &self.peer_text,
             request: None,
             status: Some(status),
             bytes: 0,
@@ -167,6 +172,7 @@ impl Drop for Exchange {
         connection.stats.exchange(self.status, self.bytes);
         connection.tell(&Access {
             peer: connection.peer,
+            peer_text: &connection.peer_text,
             request: Some(Asked {
                 method: &self.method,
                 uri: &self.uri,

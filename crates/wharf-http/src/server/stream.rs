@@ -212,13 +212,15 @@ impl Write for Stream {
         this.account(poll)
     }
 
+    /// What is written leaves at the end of this turn, whether it is waited for or not, and so it is
+    /// not: that would wake this task once more for each answer. A client that does not take it is
+    /// noticed by the next write for which there is no room, or when it asks for nothing any more.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let poll = match this.poll_inner(cx) {
-            Poll::Ready(Ok(inner)) => inner.poll_flush(cx),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        };
+        if this.sending.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        let poll = this.poll_inner(cx).map(|inner| inner.map(drop));
         this.account(poll)
     }
 

@@ -4,6 +4,8 @@
 //! owns its kernel object (ring, epoll set, port) and nothing else: operations, custody and results
 //! are the ledger's.
 
+#[cfg(unix)]
+mod cached_open;
 #[cfg(target_os = "linux")]
 mod epoll;
 #[cfg(windows)]

@@ -36,6 +36,11 @@ impl Core {
         self.ledger.handles.is_closing(handle)
     }
 
+    /// Whether reads of a handle go past the page cache; `None` if nobody knows.
+    pub(crate) fn is_direct(&self, handle: u32) -> Option<bool> {
+        self.ledger.handles.is_direct(handle)
+    }
+
     pub(crate) fn control(&self, target: Target, control: sys::Control) -> io::Result<sys::Reply> {
         self.backend.borrow_mut().control(Some(target), control)
     }

@@ -326,6 +326,30 @@ impl File {
         handle.is_some_and(|handle| handle.is_cached(part.start, len))
     }
 
+    /// Reads `part`, offsets from the beginning, at once if all of it is in memory. `None` if it is
+    /// not, the file ends before, somebody else opened it ([`from_std`](File::from_std)), or the
+    /// system does not tell; and on another worker than the file's.
+    ///
+    /// It spares the turn of the worker that [`read_at`](File::read_at) may take, and copies while
+    /// nobody else runs: for what is short. What is being written at that time is in it or not.
+    ///
+    /// ```
+    /// # wharf::Runtime::new().unwrap().block_on(async {
+    /// let file = wharf::fs::File::open("Cargo.toml").await?;
+    /// let mut start = [0; 4];
+    /// match file.read_cached(0..4) {
+    ///     Some(bytes) => start.copy_from_slice(&bytes),
+    ///     None => file.read_exact_at(&mut start, 0).await?,
+    /// }
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn read_cached(&self, part: std::ops::Range<u64>) -> Option<Vec<u8>> {
+        let handle = self.conduit.handle().get()?;
+        let len = usize::try_from(part.end.saturating_sub(part.start)).ok()?;
+        handle.read_cached(part.start, len)
+    }
+
     /// The metadata as it was when the file was opened, which came along with that and costs
     /// nothing; `None` for a file that was opened by somebody else ([`from_std`](File::from_std)).
     ///

@@ -139,6 +139,25 @@ fn task_that_never_waits_for_long_does_not_starve_the_others() {
 }
 
 #[test]
+fn task_whose_reads_are_there_at_once_does_not_starve_the_others() {
+    on_each_backend(1, async || {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        wharf::fs::write(&path, "cached").await.unwrap();
+        let file = wharf::fs::File::open(&path).await.unwrap();
+        let busy = wharf::spawn(async move {
+            loop {
+                file.read_exact_at(&mut [0; 6], 0).await.unwrap();
+            }
+        });
+        wharf::time::sleep(std::time::Duration::from_millis(2)).await;
+        assert_eq!(wharf::spawn_blocking(|| 3).await.unwrap(), 3);
+        busy.abort();
+        assert!(busy.await.unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
 fn spawn_on_runs_on_the_other_worker() {
     on_each_backend(3, async || {
         let here = std::thread::current().id();

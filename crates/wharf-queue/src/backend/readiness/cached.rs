@@ -4,6 +4,7 @@
 //! system calls and two switches; what is in the page cache is copied sooner than that. The rule is
 //! that of sockets: a try never waits, and what would have to wait goes where waiting is done.
 
+use super::super::cached_open;
 use super::{Emulation, Selector};
 use crate::ledger::Ledger;
 use crate::op::Op;
@@ -26,15 +27,7 @@ impl<S: Selector> Emulation<S> {
                 self.read_cached(ledger, op, fd.index, Scratch::total(scratch))
             }
             Op::OpenBeneath { dir, path, how } => {
-                if !self.is_local(ledger, dir.index, dir.raw) {
-                    return false;
-                }
-                count(&ledger.counters.system_calls);
-                let cached = cached::open(dir, path, how);
-                if cached == Cached::Never {
-                    self.state(dir.index).local = Some(false);
-                }
-                cached
+                return cached_open::open(ledger, record, dir, path, how);
             }
             _ => Cached::Miss,
         };
@@ -64,14 +57,5 @@ impl<S: Selector> Emulation<S> {
             self.state(index).cached = false;
         }
         cached
-    }
-
-    /// Whether opening below a directory can be tried at once. It is asked once for each directory.
-    fn is_local(&mut self, ledger: &Ledger, index: u32, raw: crate::sys::RawHandle) -> bool {
-        let state = self.state(index);
-        *state.local.get_or_insert_with(|| {
-            count(&ledger.counters.system_calls);
-            cached::is_local(raw)
-        })
     }
 }

@@ -66,8 +66,6 @@ pub(super) struct HandleState {
     pub(super) stream: bool,
     /// Reads of it may be answered by the page cache.
     pub(super) cached: bool,
-    /// Whether what lies below it can be opened by the cache of names alone, if that is known.
-    pub(super) local: Option<bool>,
     /// It is on the list of handles to look at.
     pub(super) due: bool,
     /// Part of the key; raised when the handle is forgotten, so that events that were under way
@@ -87,7 +85,6 @@ impl HandleState {
             closed: false,
             stream: false,
             cached: true,
-            local: None,
             due: false,
             epoch,
             readers: List::EMPTY,

@@ -34,7 +34,7 @@ use self::cancel::Missed;
 use self::direct::is_spliced_here;
 use self::embed::Embedding;
 pub(super) use self::probe::probe;
-use super::{Backend, Config, Sleep};
+use super::{Backend, Config, Sleep, cached_open};
 use crate::bufpool::PoolCore;
 use crate::completion::{BufferRef, Ready};
 use crate::ledger::Ledger;
@@ -641,6 +641,11 @@ impl Backend for Uring {
             Op::SendFile { .. } => self.send_file(ledger, record),
             ref op @ Op::Splice { .. } if is_spliced_here(ledger, op) => {
                 self.splice(ledger, record)
+            }
+            Op::OpenBeneath { dir, path, how } => {
+                if !cached_open::open(ledger, record, dir, path, how) {
+                    self.push_operation(ledger, record);
+                }
             }
             Op::RecvMulti { pool, .. } | Op::RecvFromMulti { pool, .. } => {
                 self.receive_from_pool(ledger, record, pool);

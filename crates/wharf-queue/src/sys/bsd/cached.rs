@@ -33,6 +33,11 @@ pub(crate) fn is_local(_: RawHandle) -> bool {
     false
 }
 
+/// Reads a part of a file that is in the cache.
+pub(crate) fn read_whole(_: RawHandle, _: u64, _: usize) -> Option<Vec<u8>> {
+    None
+}
+
 /// Whether a part of a file is in the cache: there is no call that would tell.
 pub(crate) fn holds(_: RawHandle, _: u64, _: u64) -> bool {
     false

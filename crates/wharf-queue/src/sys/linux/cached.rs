@@ -103,6 +103,26 @@ fn pages(fd: RawHandle, offset: u64, len: u64) -> Option<(u64, u64)> {
     (result == 0).then_some((stat[0], all))
 }
 
+/// Reads a part of a file that is in the page cache; `None` if not all of it is, or the file ends
+/// before.
+pub(crate) fn read_whole(fd: RawHandle, offset: u64, len: usize) -> Option<Vec<u8>> {
+    let at = i64::try_from(offset).ok()?;
+    let mut bytes: Vec<u8> = Vec::new();
+    bytes.try_reserve_exact(len).ok()?;
+    let one = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: len,
+    };
+    // SAFETY: there is room for that many bytes.
+    let read = unsafe { libc::preadv2(fd, &raw const one, 1, at, libc::RWF_NOWAIT) };
+    if usize::try_from(read) != Ok(len) {
+        return None;
+    }
+    // SAFETY: the call has written all of them.
+    unsafe { bytes.set_len(len) };
+    Some(bytes)
+}
+
 /// Reads one byte at once: 1, 0 at the end of the file, or less if that cannot be said.
 fn read_byte(fd: RawHandle, offset: i64) -> isize {
     let mut byte = [0u8];

@@ -22,6 +22,8 @@ pub(crate) enum Control {
     Inspect(RawHandle),
     /// Whether the ends of a part of a file, offset and length, are in the cache.
     Cached(u64, u64),
+    /// The bytes of a part of a file, offset and length, if they are in the cache.
+    ReadCached(u64, usize),
     Socket(SocketKind),
     /// Two sockets that are connected to each other.
     Pair(SocketKind),
@@ -45,6 +47,7 @@ pub(crate) enum Reply {
         is_file: bool,
     },
     Flag(bool),
+    Bytes(Option<Vec<u8>>),
     Raw(RawHandle),
     Pair([RawHandle; 2]),
     Address(Address),
@@ -73,6 +76,13 @@ impl Reply {
     pub(crate) fn into_flag(self) -> io::Result<bool> {
         match self {
             Reply::Flag(flag) => Ok(flag),
+            _ => Err(unexpected()),
+        }
+    }
+
+    pub(crate) fn into_bytes(self) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            Reply::Bytes(bytes) => Ok(bytes),
             _ => Err(unexpected()),
         }
     }
@@ -114,6 +124,7 @@ pub(crate) fn perform(raw: RawHandle, control: Control) -> io::Result<Reply> {
         Control::Attach(raw) => attach(raw).map(Reply::Kind),
         Control::Inspect(raw) => inspect(raw),
         Control::Cached(offset, len) => Ok(Reply::Flag(cached::holds(raw, offset, len))),
+        Control::ReadCached(offset, len) => Ok(Reply::Bytes(cached::read_whole(raw, offset, len))),
         Control::Socket(kind) => socket(kind).map(Reply::Raw),
         Control::Pair(kind) => pair(kind).map(Reply::Pair),
         Control::Pipe(capacity) => native::pipe(capacity)

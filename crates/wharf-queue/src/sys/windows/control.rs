@@ -34,6 +34,9 @@ pub(crate) enum Control {
     /// Whether the ends of a part of a file, offset and length, are in the cache.
     #[allow(dead_code, reason = "no call would tell, so that nothing is asked")]
     Cached(u64, u64),
+    /// The bytes of a part of a file, offset and length, if they are in the cache.
+    #[allow(dead_code, reason = "no call would tell, so that nothing is asked")]
+    ReadCached(u64, usize),
     Socket(SocketKind),
     /// Two sockets that are connected to each other.
     Pair(#[allow(dead_code, reason = "it is refused")] SocketKind),
@@ -60,6 +63,7 @@ pub(crate) enum Reply {
         is_file: bool,
     },
     Flag(bool),
+    Bytes(Option<Vec<u8>>),
     Raw(RawHandle),
     #[allow(dead_code, reason = "what would give it is refused")]
     Pair([RawHandle; 2]),
@@ -89,6 +93,13 @@ impl Reply {
     pub(crate) fn into_flag(self) -> io::Result<bool> {
         match self {
             Reply::Flag(flag) => Ok(flag),
+            _ => Err(unexpected()),
+        }
+    }
+
+    pub(crate) fn into_bytes(self) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            Reply::Bytes(bytes) => Ok(bytes),
             _ => Err(unexpected()),
         }
     }
@@ -133,6 +144,7 @@ pub(crate) fn perform(home: Home<'_>, raw: RawHandle, control: Control) -> io::R
         Control::Inspect(raw) => inspect(raw),
         // There is no call that would tell.
         Control::Cached(..) => Ok(Reply::Flag(false)),
+        Control::ReadCached(..) => Ok(Reply::Bytes(None)),
         Control::Socket(kind) => new_socket(kind.domain, kind.kind, kind.protocol).map(Reply::Raw),
         // No call makes a pair here, and what could be made of a listener is not private; pipes without
         // a name do not complete.
