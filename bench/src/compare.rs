@@ -12,7 +12,8 @@
 use std::io;
 use std::time::Duration;
 
-use crate::load::{Load, Shape, Until};
+use crate::drive::Until;
+use crate::load::{Load, Shape};
 use crate::server::{Running, Spec};
 use crate::sys;
 use crate::syscalls::{self, SyscallCounter};

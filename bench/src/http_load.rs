@@ -4,19 +4,15 @@
 //! in a fixed order, and compares what comes with what the file holds. What is no whole answer with status
 //! 200 and these bytes ends the run with an error.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
 
-use crate::load::{Report, Until};
-use crate::sys::{Epoll, Event, Interest};
+use crate::drive::{self, Client, Progress, Report, Until};
+use crate::sys::{Epoll, Event};
 
-const BATCH: usize = 1024;
 const CHUNK: usize = 256 * 1024;
 /// No head of these servers is nearly as long.
 const LONGEST_HEAD: usize = 16 * 1024;
-/// The longest silence of a server that owes an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A file that is asked for: its path on the server, and its bytes.
 #[derive(Clone, Debug)]
@@ -46,13 +42,6 @@ pub struct HttpLoad<'a> {
     buffer: Vec<u8>,
 }
 
-/// What is left to do in a run.
-struct Progress {
-    budget: u64,
-    pending: usize,
-    done: u64,
-}
-
 fn wrong(sentence: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, sentence)
 }
@@ -71,20 +60,16 @@ impl<'a> HttpLoad<'a> {
             return Err(ErrorKind::InvalidInput.into());
         }
         let epoll = Epoll::new()?;
-        let connect = |index: usize| {
-            let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            epoll.add(&stream, Interest::Read, index as u64)?;
-            Ok(Connection {
-                stream,
-                asked: index % files.len(),
-                head: Vec::new(),
-                body: None,
-                is_busy: false,
-            })
-        };
-        let connections = (0..connections).map(connect).collect::<io::Result<_>>()?;
+        let streams = drive::connect(&epoll, address, connections)?;
+        let connections = streams.into_iter().enumerate();
+        let connections = connections.map(|(index, stream)| Connection {
+            stream,
+            asked: index % files.len(),
+            head: Vec::new(),
+            body: None,
+            is_busy: false,
+        });
+        let connections = connections.collect();
         Ok(Self {
             epoll,
             connections,
@@ -100,45 +85,13 @@ impl<'a> HttpLoad<'a> {
     /// `InvalidData` for a wrong answer, `UnexpectedEof` for a closed connection, `TimedOut` for a server
     /// that owes an answer and is silent, or the error of a system call.
     pub fn run(&mut self, until: Until) -> io::Result<Report> {
-        let start = Instant::now();
-        let (budget, deadline) = match until {
-            Until::Messages(count) => (count, None),
-            Until::Elapsed(time) => (u64::MAX, Some(start + time)),
-        };
-        let mut progress = Progress {
-            budget,
-            pending: 0,
-            done: 0,
-        };
-        for index in 0..self.connections.len() {
-            self.ask(index, &mut progress)?;
-        }
-        let mut events = vec![Event::EMPTY; BATCH];
-        while progress.pending > 0 {
-            let ready = self.epoll.wait(&mut events, Some(PATIENCE))?.len();
-            if ready == 0 {
-                let sentence = format!("no answer for {PATIENCE:?}, {} are due", progress.pending);
-                return Err(io::Error::new(ErrorKind::TimedOut, sentence));
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                progress.budget = 0;
-            }
-            for event in &events[..ready] {
-                self.receive(event.key() as usize, &mut progress)?;
-            }
-        }
-        Ok(Report {
-            messages: progress.done,
-            elapsed: start.elapsed(),
-        })
+        drive::run(self, until)
     }
 
     fn ask(&mut self, index: usize, progress: &mut Progress) -> io::Result<()> {
-        if progress.budget == 0 {
+        if !progress.begin() {
             return Ok(());
         }
-        progress.budget -= 1;
-        progress.pending += 1;
         let connection = &mut self.connections[index];
         connection.is_busy = true;
         let path = &self.files[connection.asked].path;
@@ -149,18 +102,8 @@ impl<'a> HttpLoad<'a> {
 
     fn receive(&mut self, index: usize, progress: &mut Progress) -> io::Result<()> {
         let connection = &mut self.connections[index];
-        let count = match connection.stream.read(&mut self.buffer) {
-            Ok(0) => {
-                let sentence = format!("connection {index} was closed by the server");
-                return Err(io::Error::new(ErrorKind::UnexpectedEof, sentence));
-            }
-            Ok(count) => count,
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-            {
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        let Some(count) = drive::read(&connection.stream, index, &mut self.buffer)? else {
+            return Ok(());
         };
         if !connection.is_busy {
             return Err(wrong(format!("connection {index} got more than it asked")));
@@ -169,11 +112,24 @@ impl<'a> HttpLoad<'a> {
         if connection.take(&self.buffer[..count], file)? {
             connection.asked = (connection.asked + 1) % self.files.len();
             connection.is_busy = false;
-            progress.pending -= 1;
-            progress.done += 1;
+            progress.done(1);
             self.ask(index, progress)?;
         }
         Ok(())
+    }
+}
+
+impl Client for HttpLoad<'_> {
+    fn epoll(&self) -> &Epoll {
+        &self.epoll
+    }
+
+    fn begin(&mut self, progress: &mut Progress) -> io::Result<()> {
+        (0..self.connections.len()).try_for_each(|index| self.ask(index, progress))
+    }
+
+    fn go_on(&mut self, event: &Event, progress: &mut Progress) -> io::Result<()> {
+        self.receive(event.key() as usize, progress)
     }
 }
 

@@ -8,8 +8,9 @@
 //! ```text
 //! echo_compare ──> programs (builds)
 //!         └──────> compare ──> server (a process each) ──> uring_echo | epoll_echo | wharf echo
-//!                     ├──────> load (verifies every byte)
+//!                     ├──────> load (verifies every byte) ──> drive
 //!                     └──────> syscalls (counts system calls of the server)
+//! serve_compare ─> the same, with http_load ──────────────────> drive
 //! cargo bench ───> contest ──> bare (loops on the ring) beside the loops of the caller
 //! idle_memory ───> counting (bytes on the heap of a server with many connections)
 //! ```
@@ -29,6 +30,7 @@ pub mod buffer_ring;
 pub mod compare;
 pub mod contest;
 pub mod counting;
+pub mod drive;
 pub mod epoll_echo;
 pub mod http_load;
 pub mod load;

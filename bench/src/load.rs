@@ -5,18 +5,15 @@
 //! back with the same pattern, so that a byte that is lost, doubled, changed or sent to another connection
 //! ends the run with an error.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
 
+use crate::drive::{self, Client, Progress, Report, Until};
 use crate::sys::{Epoll, Event, Interest};
 
 /// The pattern repeats after a prime number of bytes, which no message size and no buffer size divides.
 const PERIOD: usize = 131_071;
 const CHUNK: usize = 64 * 1024;
-const BATCH: usize = 1024;
-/// The longest silence of a server that owes replies.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The shape of a load.
 #[derive(Clone, Copy, Debug)]
@@ -27,32 +24,6 @@ pub struct Shape {
     pub message_bytes: usize,
     /// The messages in flight on each connection.
     pub in_flight: u64,
-}
-
-/// When a run stops to send; it always waits for the replies that are due.
-#[derive(Clone, Copy, Debug)]
-pub enum Until {
-    /// After this many messages over all connections.
-    Messages(u64),
-    /// After this time.
-    Elapsed(Duration),
-}
-
-/// What a run did.
-#[derive(Clone, Copy, Debug)]
-pub struct Report {
-    /// The messages that came back whole.
-    pub messages: u64,
-    /// From the first send to the last reply.
-    pub elapsed: Duration,
-}
-
-impl Report {
-    /// Messages in a second.
-    #[must_use]
-    pub fn rate(&self) -> f64 {
-        self.messages as f64 / self.elapsed.as_secs_f64()
-    }
 }
 
 struct Connection {
@@ -77,14 +48,6 @@ pub struct Load {
     buffer: Vec<u8>,
 }
 
-/// What is left to do in a run.
-struct Progress {
-    /// Messages that may still be begun.
-    budget: u64,
-    pending: u64,
-    done: u64,
-}
-
 impl Load {
     /// Connects to `address`.
     ///
@@ -95,14 +58,10 @@ impl Load {
             return Err(ErrorKind::InvalidInput.into());
         }
         let epoll = Epoll::new()?;
-        let mut connections = Vec::with_capacity(shape.connections);
-        for index in 0..shape.connections {
-            let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            epoll.add(&stream, Interest::Read, index as u64)?;
+        let streams = drive::connect(&epoll, address, shape.connections)?;
+        let connections = streams.into_iter().enumerate().map(|(index, stream)| {
             let position = index * 4099 % PERIOD;
-            connections.push(Connection {
+            Connection {
                 stream,
                 send_position: position,
                 receive_position: position,
@@ -110,8 +69,9 @@ impl Load {
                 arrived: 0,
                 pending: 0,
                 watched: Interest::Read,
-            });
-        }
+            }
+        });
+        let connections = connections.collect();
         Ok(Self {
             epoll,
             connections,
@@ -127,54 +87,13 @@ impl Load {
     /// `InvalidData` for a wrong byte, `UnexpectedEof` for a closed connection, `TimedOut` for a server that
     /// owes replies and is silent, or the error of a system call.
     pub fn run(&mut self, until: Until) -> io::Result<Report> {
-        let start = Instant::now();
-        let (budget, deadline) = match until {
-            Until::Messages(count) => (count, None),
-            Until::Elapsed(time) => (u64::MAX, Some(start + time)),
-        };
-        let mut progress = Progress {
-            budget,
-            pending: 0,
-            done: 0,
-        };
-        for index in 0..self.connections.len() {
-            for _ in 0..self.shape.in_flight {
-                self.begin_message(index, &mut progress);
-            }
-            self.flush(index)?;
-        }
-        let mut events = vec![Event::EMPTY; BATCH];
-        while progress.pending > 0 {
-            let ready = self.epoll.wait(&mut events, Some(PATIENCE))?.len();
-            if ready == 0 {
-                let sentence = format!("no reply for {PATIENCE:?}, {} are due", progress.pending);
-                return Err(io::Error::new(ErrorKind::TimedOut, sentence));
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                progress.budget = 0;
-            }
-            for event in &events[..ready] {
-                let index = event.key() as usize;
-                if event.is_readable() {
-                    self.receive(index, &mut progress)?;
-                }
-                if self.connections[index].unsent > 0 {
-                    self.flush(index)?;
-                }
-            }
-        }
-        Ok(Report {
-            messages: progress.done,
-            elapsed: start.elapsed(),
-        })
+        drive::run(self, until)
     }
 
     fn begin_message(&mut self, index: usize, progress: &mut Progress) {
-        if progress.budget == 0 {
+        if !progress.begin() {
             return;
         }
-        progress.budget -= 1;
-        progress.pending += 1;
         let connection = &mut self.connections[index];
         connection.unsent += self.shape.message_bytes;
         connection.pending += 1;
@@ -210,18 +129,8 @@ impl Load {
 
     fn receive(&mut self, index: usize, progress: &mut Progress) -> io::Result<()> {
         let connection = &mut self.connections[index];
-        let count = match connection.stream.read(&mut self.buffer) {
-            Ok(0) => {
-                let sentence = format!("connection {index} was closed by the server");
-                return Err(io::Error::new(ErrorKind::UnexpectedEof, sentence));
-            }
-            Ok(count) => count,
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-            {
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        let Some(count) = drive::read(&connection.stream, index, &mut self.buffer)? else {
+            return Ok(());
         };
         let expected = &self.pattern[connection.receive_position..][..count];
         let due = connection.pending * self.shape.message_bytes as u64;
@@ -234,10 +143,36 @@ impl Load {
         let whole = connection.arrived / self.shape.message_bytes;
         connection.arrived %= self.shape.message_bytes;
         connection.pending -= whole as u64;
-        progress.pending -= whole as u64;
-        progress.done += whole as u64;
+        progress.done(whole as u64);
         for _ in 0..whole {
             self.begin_message(index, progress);
+        }
+        Ok(())
+    }
+}
+
+impl Client for Load {
+    fn epoll(&self) -> &Epoll {
+        &self.epoll
+    }
+
+    fn begin(&mut self, progress: &mut Progress) -> io::Result<()> {
+        for index in 0..self.connections.len() {
+            for _ in 0..self.shape.in_flight {
+                self.begin_message(index, progress);
+            }
+            self.flush(index)?;
+        }
+        Ok(())
+    }
+
+    fn go_on(&mut self, event: &Event, progress: &mut Progress) -> io::Result<()> {
+        let index = event.key() as usize;
+        if event.is_readable() {
+            self.receive(index, progress)?;
+        }
+        if self.connections[index].unsent > 0 {
+            self.flush(index)?;
         }
         Ok(())
     }

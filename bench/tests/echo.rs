@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use wharf_bench::load::{Load, Shape, Until};
+use wharf_bench::drive::Until;
+use wharf_bench::load::{Load, Shape};
 use wharf_bench::server::{Running, Spec};
 
 const URING: &str = env!("CARGO_BIN_EXE_bare_uring_echo");

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
-use wharf_bench::load::{Load, Shape, Until};
+use wharf_bench::drive::Until;
+use wharf_bench::load::{Load, Shape};
 
 const SHAPE: Shape = Shape {
     connections: 1,

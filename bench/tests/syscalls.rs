@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use wharf_bench::load::{Load, Shape, Until};
+use wharf_bench::drive::Until;
+use wharf_bench::load::{Load, Shape};
 use wharf_bench::server::{Running, Spec};
 use wharf_bench::syscalls::{self, SyscallCounter};
 

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use wharf_bench::args::Args;
-use wharf_bench::load::{Load, Report, Shape, Until};
+use wharf_bench::drive::{Report, Until};
+use wharf_bench::load::{Load, Shape};
 use wharf_bench::sys;
 
 const USAGE: &str = "\

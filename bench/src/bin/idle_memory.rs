@@ -13,7 +13,8 @@ use std::thread;
 
 use wharf_bench::args::Args;
 use wharf_bench::counting::{CountingAllocator, live_bytes};
-use wharf_bench::load::{Load, Shape, Until};
+use wharf_bench::drive::Until;
+use wharf_bench::load::{Load, Shape};
 use wharf_bench::programs;
 use wharf_bench::sys;
 use wharf_bench::table::Table;

@@ -10,8 +10,8 @@ use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use wharf_bench::args::Args;
+use wharf_bench::drive::Until;
 use wharf_bench::http_load::{Asked, HttpLoad};
-use wharf_bench::load::Until;
 use wharf_bench::programs::{self, Program};
 use wharf_bench::server::{Running, Spec};
 use wharf_bench::sys;
