@@ -98,7 +98,6 @@ fn access_that_skips_guard_pages_is_an_overflow_if_there_are_more() {
     assert!(text.contains(line), "{status}: {text}");
 }
 
-#[cfg(unix)]
 #[test]
 fn overflow_of_a_thread_is_reported_as_ever() {
     if is_child() {
