@@ -5,8 +5,8 @@ use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 
 use wharf_queue::{IoBuf, Outcome, op};
 
-use crate::peer::pair;
-use crate::{Factory, finish, next};
+use crate::peer::{Dir, pair};
+use crate::{Factory, finish, finish_keeping, look, next};
 
 super::cases!(
     "C1" recv_fills_the_buffer_that_was_handed_in,
@@ -16,6 +16,7 @@ super::cases!(
     "C7" connect_to_nobody_is_refused,
     "C7" send_to_a_peer_that_is_gone_fails_without_a_signal,
     "C1" send_all_sends_every_byte,
+    "C1" sends_go_on_to_a_peer_that_has_nothing_more_to_say,
     "C1" vectored_send_and_recv_keep_the_order,
     "C1" slice_receives_behind_what_it_keeps,
     "R6" datagram_longer_than_the_buffer_is_truncated,
@@ -132,6 +133,61 @@ fn send_all_sends_every_byte(factory: &Factory) {
     let token = queue.submit(op::Close::new(socket)).expect("room");
     finish(&queue, token).into_result().expect("closed");
     assert!(reader.join().expect("no panic").expect("read") == bytes);
+}
+
+/// The peer ends its own direction while it is sent to, and takes what is sent only then.
+fn sends_go_on_to_a_peer_that_has_nothing_more_to_say(factory: &Factory) {
+    /// More of these than all buffers between the two hold.
+    const PIECES: usize = 256;
+    const LEN: usize = 64 << 10;
+    let queue = factory.queue();
+    let dir = Dir::new();
+    let piece = |number: usize| vec![number as u8; LEN];
+    let whole: Vec<u8> = (0..PIECES).flat_map(piece).collect();
+    std::fs::write(dir.0.join("file"), &whole).expect("written");
+    let file = std::fs::File::open(dir.0.join("file")).expect("there");
+    let file = queue.attach(file).expect("a file");
+    for sends_file in [false, true] {
+        let (socket, mut peer) = pair(&queue);
+        let recv = op::Recv::new(&socket, vec![0; 8]);
+        let recv = queue.submit(recv).expect("room");
+        let mut sends = Vec::new();
+        let mut sends_of_file = Vec::new();
+        for number in 0..PIECES {
+            if sends_file {
+                let send = op::SendFile::new(&socket, &file, (number * LEN) as u64, LEN);
+                sends_of_file.push(queue.submit(send).expect("room"));
+            } else {
+                let send = op::Send::new(&socket, piece(number)).all();
+                sends.push(queue.submit(send).expect("room"));
+            }
+        }
+        look(&queue);
+        peer.shutdown(Shutdown::Write).expect("connected");
+        let (outcome, _) = finish_keeping(&queue, recv);
+        assert_eq!(outcome.into_result().expect("the end"), 0);
+        let reader = std::thread::spawn(move || {
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).map(|_| received)
+        });
+        for send in sends {
+            let (outcome, _) = finish_keeping(&queue, send);
+            assert_eq!(outcome.into_result().expect("sent"), LEN);
+        }
+        for send in sends_of_file {
+            let sent = finish_keeping(&queue, send);
+            assert_eq!(sent.into_result().expect("sent"), LEN);
+        }
+        let close = queue.submit(op::Close::new(socket)).expect("room");
+        finish(&queue, close).into_result().expect("closed");
+        let received = reader.join().expect("no panic").expect("an orderly end");
+        // Which of several goes first is the system's choice.
+        let mut counts = [0; PIECES];
+        for byte in received {
+            counts[usize::from(byte)] += 1;
+        }
+        assert_eq!(counts, [LEN; PIECES]);
+    }
 }
 
 fn vectored_send_and_recv_keep_the_order(factory: &Factory) {

@@ -198,7 +198,9 @@ impl Iocp {
         let moved = record.transferred.get() + bytes;
         record.transferred.set(moved);
         match end {
-            End::Done(_) if all && moved < len && bytes > 0 => {
+            // A call that has moved nothing is made again: no system says that of bytes that it took
+            // or refused. Wine ends the sends of a connection so whose peer has ended its direction.
+            End::Done(_) if moved < len && (all || bytes == 0) => {
                 let goes_on = !Iocp::is_to_end(record);
                 if !goes_on {
                     ledger.complete_cancelled(record.index());
