@@ -7,6 +7,8 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 
+#[cfg(test)]
+pub(crate) use system::EVERY_NAME;
 pub(crate) use system::{
     LOOK_FLAGS, identity, is_no_file, is_no_name, is_want, name_from_bytes, open_to_look,
 };
@@ -17,6 +19,10 @@ mod system {
     use std::fs::OpenOptions;
     use std::os::unix::ffi::OsStringExt;
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+
+    /// Whether every string of bytes is a name.
+    #[cfg(test)]
+    pub(crate) const EVERY_NAME: bool = true;
 
     /// The file name that these bytes are; `None` if the system cannot have such a name.
     ///
@@ -91,6 +97,10 @@ mod system {
                 .iter()
                 .any(|device| stem[..at].eq_ignore_ascii_case(device))
     }
+
+    /// Whether every string of bytes is a name.
+    #[cfg(test)]
+    pub(crate) const EVERY_NAME: bool = false;
 
     /// The file name that these bytes are; `None` if the system cannot have such a name, or would
     /// take it for something else: a device, another stream of a file, a path, or the same name

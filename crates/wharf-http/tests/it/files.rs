@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::future::{Future, poll_fn};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,8 +11,8 @@ use wharf_http::Files;
 
 use crate::fixture::{Dir, on_each_backend, pattern};
 
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
 }
@@ -26,7 +24,7 @@ impl Answer {
             .map_or("", |value| value.to_str().unwrap())
     }
 
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
@@ -46,7 +44,7 @@ async fn ask(files: &Files, method: Method, uri: &str, headers: &[(&str, &str)])
     }
 }
 
-async fn get(files: &Files, uri: &str) -> Answer {
+pub(crate) async fn get(files: &Files, uri: &str) -> Answer {
     ask(files, Method::GET, uri, &[]).await
 }
 
@@ -192,17 +190,9 @@ fn missing_and_misused_names_are_not_found() {
         let dir = Dir::new();
         dir.write("file", "x");
         dir.write(".env", "secret");
-        symlink("circle", dir.at("circle")).unwrap();
         let files = Files::new(dir.path()).await.unwrap();
         let long = format!("/{}", "a".repeat(300));
-        for uri in [
-            "/nothing",
-            "/file/",
-            "/file/below",
-            "/.env",
-            "/circle",
-            long.as_str(),
-        ] {
+        for uri in ["/nothing", "/file/", "/file/below", "/.env", long.as_str()] {
             let answer = get(&files, uri).await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{uri}");
             assert!(answer.text().contains("404 Not Found"));
@@ -234,55 +224,12 @@ fn escapes_are_refused() {
         }
         let absolute = dir.at("secret");
         let uri = format!("/{}", absolute.display());
-        assert_eq!(get(&files, &uri).await.status, StatusCode::NOT_FOUND);
-    });
-}
-
-#[test]
-fn links_out_of_the_root_are_refused_unless_allowed() {
-    on_each_backend(async || {
-        let dir = Dir::new();
-        dir.write("secret/file", "secret");
-        dir.write("root/a/file", "inside");
-        symlink(dir.at("secret/file"), dir.at("root/out")).unwrap();
-        symlink("../secret", dir.at("root/out_dir")).unwrap();
-        symlink("a/file", dir.at("root/in")).unwrap();
-        symlink(dir.at("root/a"), dir.at("root/in_absolute")).unwrap();
-        // The root itself may be reached by a link.
-        symlink("root", dir.at("alias")).unwrap();
-        let files = Files::new(dir.at("alias")).await.unwrap();
-        assert_eq!(files.root(), fs::canonicalize(dir.at("root")).unwrap());
-        for uri in ["/out", "/out_dir/file", "/out_dir/", "/out_dir"] {
-            let answer = get(&files, uri).await;
-            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{uri}");
-            assert!(!answer.text().contains("secret"));
-        }
-        assert_eq!(get(&files, "/in").await.text(), "inside");
-        assert_eq!(get(&files, "/in_absolute/file").await.text(), "inside");
-        let open = files.links_out(true);
-        assert_eq!(get(&open, "/out").await.text(), "secret");
-        assert_eq!(get(&open, "/out_dir/file").await.text(), "secret");
-        assert!(
-            get(&open, "/out_dir/")
-                .await
-                .text()
-                .contains("href=\"file\"")
-        );
-    });
-}
-
-#[test]
-fn pipes_and_sockets_are_forbidden_and_do_not_block() {
-    on_each_backend(async || {
-        let dir = Dir::new();
-        let pipe = std::process::Command::new("mkfifo")
-            .arg(dir.at("pipe"))
-            .status();
-        assert!(pipe.unwrap().success());
-        let _socket = std::os::unix::net::UnixListener::bind(dir.at("socket")).unwrap();
-        let files = Files::new(dir.path()).await.unwrap();
-        assert_eq!(get(&files, "/pipe").await.status, StatusCode::FORBIDDEN);
-        assert_eq!(get(&files, "/socket").await.status, StatusCode::FORBIDDEN);
+        let status = get(&files, &uri).await.status;
+        // The separators of Windows are refused before it is looked for.
+        assert!(matches!(
+            status,
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST
+        ));
     });
 }
 
@@ -296,20 +243,6 @@ fn other_methods_are_not_allowed() {
         assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS");
         let answer = ask(&files, Method::OPTIONS, "*", &[]).await;
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
-    });
-}
-
-#[test]
-fn names_that_are_not_utf_8_are_listed_and_served() {
-    on_each_backend(async || {
-        let dir = Dir::new();
-        let name = std::ffi::OsStr::from_bytes(b"\xff<b>");
-        fs::write(dir.path().join(name), "raw").unwrap();
-        let files = Files::new(dir.path()).await.unwrap();
-        let list = get(&files, "/").await;
-        assert!(list.text().contains("href=\"%FF%3Cb%3E\""));
-        assert!(!list.text().contains("<b>"));
-        assert_eq!(get(&files, "/%FF%3Cb%3E").await.text(), "raw");
     });
 }
 
@@ -346,21 +279,6 @@ fn root_must_be_a_directory() {
 }
 
 #[test]
-fn file_that_may_not_be_read_is_forbidden() {
-    on_each_backend(async || {
-        let dir = Dir::new();
-        dir.write("locked", "x");
-        fs::set_permissions(dir.at("locked"), fs::Permissions::from_mode(0o000)).unwrap();
-        if fs::File::open(dir.at("locked")).is_ok() {
-            eprintln!("not run: the user of this test may read everything");
-            return;
-        }
-        let files = Files::new(dir.path()).await.unwrap();
-        assert_eq!(get(&files, "/locked").await.status, StatusCode::FORBIDDEN);
-    });
-}
-
-#[test]
 fn entries_that_vanish_are_not_listed() {
     on_each_backend(async || {
         let dir = Dir::new();
@@ -368,9 +286,6 @@ fn entries_that_vanish_are_not_listed() {
         let files = Files::new(dir.path()).await.unwrap();
         fs::remove_dir_all(dir.at("sub")).unwrap();
         assert_eq!(get(&files, "/sub/").await.status, StatusCode::NOT_FOUND);
-        symlink("nowhere", dir.at("dangling")).unwrap();
-        assert!(get(&files, "/").await.text().contains("dangling"));
-        assert_eq!(get(&files, "/dangling").await.status, StatusCode::NOT_FOUND);
     });
 }
 

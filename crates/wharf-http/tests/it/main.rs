@@ -6,3 +6,5 @@ mod fixture;
 mod router;
 mod served;
 mod server;
+#[cfg(unix)]
+mod unix;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -176,7 +176,8 @@ fn slow_head_is_closed_however_it_drips() {
         // A byte every few milliseconds, for as long as the server listens.
         let is_open = |client: &Client| {
             let read = (&mut client.stream()).read(&mut [0]);
-            matches!(&read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+            let late = [ErrorKind::WouldBlock, ErrorKind::TimedOut];
+            matches!(&read, Err(error) if late.contains(&error.kind()))
         };
         client.send("GET / HTTP/1.1\r\nX: ");
         while is_open(&client) && client.try_send("x") {
@@ -483,6 +484,10 @@ fn stop_cuts_off_what_does_not_end_in_time() {
 }
 
 #[test]
+#[cfg_attr(
+    windows,
+    ignore = "handles are counted by the tests of the runtime here"
+)]
 fn many_short_connections_leak_no_descriptor() {
     for kind in backends() {
         let dir = site();
