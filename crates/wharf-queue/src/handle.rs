@@ -107,6 +107,18 @@ pub struct MulticastV6 {
     pub interface: u32,
 }
 
+/// The process at the other end of a Unix socket; see [`Handle::peer_credentials`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct PeerCredentials {
+    /// The number of its user.
+    pub uid: u32,
+    /// The number of its group.
+    pub gid: u32,
+    /// Its own number, where the system tells it: on Linux.
+    pub pid: Option<u32>,
+}
+
 /// A socket or file that is attached to a queue. Clones are references to the same one.
 ///
 /// An operation in flight holds a reference too, so that a descriptor is never closed, nor its
@@ -256,6 +268,18 @@ impl Handle {
     /// That of the system (getpeername(2)): `NotConnected` if it is not connected any more.
     pub fn peer_addr(&self) -> io::Result<Address> {
         self.control(|core, fd| core.control(fd, sys::Control::PeerAddress)?.into_address())
+    }
+
+    /// Who is at the other end of a connected Unix socket: who it was when they connected, or when the
+    /// pair was made. The system says so, and the peer cannot pretend.
+    ///
+    /// Source: `SO_PEERCRED` on Linux, getpeereid(3) on macOS and FreeBSD.
+    ///
+    /// # Errors
+    /// That of the system, for a socket that is none or not connected; `Unsupported` on Windows.
+    pub fn peer_credentials(&self) -> io::Result<PeerCredentials> {
+        let control = sys::Control::PeerCredentials;
+        self.control(|core, fd| core.control(fd, control)?.into_credentials())
     }
 
     /// Sets an option of a socket.

@@ -60,7 +60,7 @@ pub use buf::{AlignedBuf, IoBuf, IoBufMut, IoVec, IoVecMut, Slice};
 pub use bufpool::{BufPool, BufPoolBuilder, PoolBuf};
 pub use completion::{BufResult, Completion, Completions, Outcome};
 pub use error::{Cancelled, SubmitError};
-pub use handle::{Handle, HandleKind, MulticastV4, MulticastV6, SocketOption};
+pub use handle::{Handle, HandleKind, MulticastV4, MulticastV6, PeerCredentials, SocketOption};
 pub use notify::Notifier;
 pub use op::{OpKind, Operation, Prepare, Submission, Support};
 pub use queue::{Builder, Chain, Queue};

@@ -36,7 +36,9 @@ pub use socket::TcpSocket;
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixListener, UnixStream};
-pub use wharf_queue::{Address, MulticastV4, MulticastV6, SocketOption, UnixAddress};
+pub use wharf_queue::{
+    Address, MulticastV4, MulticastV6, PeerCredentials, SocketOption, UnixAddress,
+};
 
 pub(crate) use failure::Failure;
 pub(crate) use sources::Sources;

@@ -9,13 +9,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
-use wharf_queue::{Address, OwnedHandle, SocketOption, UnixAddress, op};
+use wharf_queue::{Address, Handle, OwnedHandle, PeerCredentials, SocketOption, UnixAddress, op};
 
 use super::connect::Connecting;
 use super::datagram::{Datagram, DatagramRef};
 use super::listener::{Accepted, ListenerRef};
-use super::stream::StreamRef;
 use super::stream::methods::{impl_halves, impl_read, impl_splice, impl_write};
+use super::stream::{StreamRef, moved};
 use crate::runtime::worker;
 
 /// What a Unix socket is bound or connected to: a path, or a [`UnixAddress`] for an abstract name.
@@ -72,6 +72,21 @@ impl UnixListener {
     pub fn bind(address: impl ToUnixAddress) -> io::Result<UnixListener> {
         let worker = worker::expect_current();
         let socket = worker.queue.listen(address.unix_address())?;
+        let local = socket.local_addr()?;
+        let inner = ListenerRef::new(&worker, socket);
+        Ok(UnixListener { inner, local })
+    }
+
+    /// Takes over a listening socket of the system's, such as one that was inherited.
+    ///
+    /// # Errors
+    /// That of the system.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    pub fn from_handle(handle: impl Into<OwnedHandle>) -> io::Result<UnixListener> {
+        let worker = worker::expect_current();
+        let socket = worker.queue.attach(handle)?;
         let local = socket.local_addr()?;
         let inner = ListenerRef::new(&worker, socket);
         Ok(UnixListener { inner, local })
@@ -192,6 +207,44 @@ impl UnixStream {
         Ok(UnixStream { stream })
     }
 
+    /// This side's address; [`Unnamed`](Address::Unnamed) on most sides that have connected.
+    ///
+    /// # Errors
+    /// That of the system; `Unsupported` on another worker than its own; `NotConnected` if the runtime
+    /// has ended.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        self.socket()?.local_addr()
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// As [`local_addr`](UnixStream::local_addr); `NotConnected` if the peer has gone.
+    pub fn peer_addr(&self) -> io::Result<Address> {
+        self.socket()?.peer_addr()
+    }
+
+    /// Who the peer is, as the system knows it: the user and the group of the process that connected,
+    /// listened or made the pair. It cannot pretend to be another.
+    ///
+    /// ```
+    /// # wharf::Runtime::new().unwrap().block_on(async {
+    /// let (one, _other) = wharf::net::UnixStream::pair()?;
+    /// let peer = one.peer_credentials()?;
+    /// assert!(peer.pid.is_none_or(|pid| pid == std::process::id()));
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`local_addr`](UnixStream::local_addr); `Unsupported` where the system does not tell.
+    pub fn peer_credentials(&self) -> io::Result<PeerCredentials> {
+        self.socket()?.peer_credentials()
+    }
+
+    fn socket(&self) -> io::Result<Handle> {
+        self.stream.socket()?.ok_or_else(moved)
+    }
+
     /// Sets an option.
     ///
     /// # Errors
@@ -200,6 +253,18 @@ impl UnixStream {
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.stream
             .with_socket(move |socket| socket.set_option(option))
+    }
+
+    /// Takes the socket out of the runtime, to be used elsewhere: by the standard library, or by
+    /// [`from_handle`](UnixStream::from_handle) on another worker. It is in non-blocking mode.
+    ///
+    /// # Errors
+    /// `WouldBlock` if something was received or is waited for, or something is not sent yet, which
+    /// would be lost; `Unsupported` on another worker than its own.
+    pub fn into_handle(self) -> io::Result<OwnedHandle> {
+        let socket = self.stream.take_out()?;
+        let detached = worker::expect_current().queue.detach(socket);
+        detached.map_err(|_| io::ErrorKind::WouldBlock.into())
     }
 
     /// Sends what was written, closes the connection, and waits until the socket is given back: as

@@ -1,19 +1,23 @@
-//! What filters of system calls show: which calls the thread of the loop does not make.
+//! What filters of system calls show, that is which calls the thread of the loop does not make; and
+//! splices that are no copies.
 
 use wharf::fs::{File, OpenOptions};
+use wharf::io::splice;
 use wharf::net::TcpStream;
 
 use crate::fixture::cache::forget;
 use crate::fixture::seccomp::{Answer, Call, forbid};
+use crate::handles::copying::{self, check, through};
 use crate::handles::kinds::bytes_at;
 use crate::handles::kinds::stream::plain_pair;
-use crate::handles::{Case, join, list_cases};
+use crate::handles::{Case, join, list_cases, poll_times};
 use crate::peer::Dir;
 
 /// Short enough to be read at once, and longer than what the system reads ahead by itself.
 const LEN: u64 = 200_000;
 
 list_cases! {
+    "C4" forgotten_splice_goes_on_to_its_end,
     "C9" [alone] send_file_of_a_cold_file_does_not_wait_on_the_loop,
     "C9" [alone] send_file_to_the_end_of_a_cached_file_is_the_systems,
 }
@@ -69,4 +73,20 @@ async fn send_file_to_the_end_of_a_cached_file_is_the_systems() {
     assert_eq!(submitted, 2, "one that sends, and one that finds the end");
     drop(stream);
     assert!(join(reading).await == bytes_at(0, LEN));
+}
+
+async fn forgotten_splice_goes_on_to_its_end() {
+    let (mut from, mut to, reading) = through();
+    let mut splicing = Box::pin(splice(&mut from, &mut to, u64::MAX));
+    // Time enough to begin, and hardly to end.
+    let ended = poll_times(8, splicing.as_mut()).await;
+    std::mem::forget(splicing);
+    assert!(ended.is_none_or(|moved| moved.is_ok()));
+    // Those who come meanwhile wait for it.
+    to.write_all(b"behind").await.expect("connected");
+    assert_eq!(from.read(&mut [0; 16]).await.expect("an orderly end"), 0);
+    drop(to);
+    let got = join(reading).await;
+    let behind = got.strip_suffix(b"behind").expect("written last");
+    check(behind, 0, copying::LEN);
 }

@@ -11,9 +11,10 @@
 // UNSAFETY: system calls with pointers to locals, and with those that an operation lends.
 
 use super::StatBuf;
+use crate::handle::PeerCredentials;
 use crate::op::{Support, Target};
 use crate::sys::call::retry;
-use crate::sys::{MAX_TRANSFER, RawError, RawHandle, RawPath};
+use crate::sys::{MAX_TRANSFER, RawError, RawHandle, RawPath, check};
 
 #[cfg(target_os = "freebsd")]
 pub(crate) use super::freebsd::*;
@@ -30,6 +31,15 @@ pub(crate) const HAS_ABSTRACT_NAMES: bool = false;
 /// Entering and leaving a group of IPv6 (ip6(4)).
 pub(crate) const JOIN_V6: i32 = libc::IPV6_JOIN_GROUP;
 pub(crate) const LEAVE_V6: i32 = libc::IPV6_LEAVE_GROUP;
+
+/// Who is at the other end of a Unix socket (getpeereid(3)).
+pub(crate) fn peer_credentials(fd: RawHandle) -> Result<PeerCredentials, RawError> {
+    let (mut uid, mut gid) = (libc::uid_t::MAX, libc::gid_t::MAX);
+    // SAFETY: both numbers are valid for writing.
+    check(unsafe { libc::getpeereid(fd, &raw mut uid, &raw mut gid) })?;
+    let pid = None;
+    Ok(PeerCredentials { uid, gid, pid })
+}
 
 /// There is no splice(2); the operation is refused before it comes here.
 pub(crate) fn splice(_: (Target, u64), _: (Target, u64), _: u32) -> Result<i64, RawError> {

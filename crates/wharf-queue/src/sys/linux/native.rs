@@ -9,10 +9,11 @@
 use std::os::fd::OwnedFd;
 
 use super::{OpenHow, StatBuf};
+use crate::handle::PeerCredentials;
 use crate::op::{Op, Support, Target};
 use crate::sys::call::retry;
 use crate::sys::signal::without_sigpipe;
-use crate::sys::{MAX_TRANSFER, RawError, RawHandle, RawPath, from_raw, last_error};
+use crate::sys::{MAX_TRANSFER, RawError, RawHandle, RawPath, check, from_raw, last_error};
 
 /// Added to each send and receive: no waiting, and no signal if the peer has gone.
 pub(crate) const MESSAGE_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -62,6 +63,29 @@ pub(crate) fn pipe(capacity: u32) -> Result<[RawHandle; 2], RawError> {
         unsafe { libc::fcntl(pair[1], libc::F_SETPIPE_SZ, capacity) };
     }
     Ok(pair)
+}
+
+/// Who is at the other end of a Unix socket (unix(7), `SO_PEERCRED`). Of another socket there is
+/// nobody to tell.
+pub(crate) fn peer_credentials(fd: RawHandle) -> Result<PeerCredentials, RawError> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: libc::uid_t::MAX,
+        gid: libc::gid_t::MAX,
+    };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+    let out = (&raw mut peer).cast();
+    // SAFETY: the record is valid for writing, for the length that is given.
+    check(unsafe { libc::getsockopt(fd, level, name, out, &raw mut len) })?;
+    match u32::try_from(peer.pid) {
+        Ok(pid) if pid > 0 => Ok(PeerCredentials {
+            uid: peer.uid,
+            gid: peer.gid,
+            pid: Some(pid),
+        }),
+        _ => Err(libc::ENOTCONN),
+    }
 }
 
 /// The next connection of a listener, non-blocking.

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::{Address, RawAddress, RawHandle, SocketKind, check, error_from_raw};
-use crate::handle::{HandleKind, MulticastV4, MulticastV6, SocketOption};
+use crate::handle::{HandleKind, MulticastV4, MulticastV6, PeerCredentials, SocketOption};
 use crate::op::{FileType, Metadata};
 use crate::sys::{StatBuf, cached, native};
 
@@ -33,6 +33,7 @@ pub(crate) enum Control {
     Listen(i32),
     LocalAddress,
     PeerAddress,
+    PeerCredentials,
     SetOption(SocketOption),
 }
 
@@ -51,6 +52,7 @@ pub(crate) enum Reply {
     Raw(RawHandle),
     Pair([RawHandle; 2]),
     Address(Address),
+    Credentials(PeerCredentials),
 }
 
 fn unexpected() -> io::Error {
@@ -101,6 +103,13 @@ impl Reply {
         }
     }
 
+    pub(crate) fn into_credentials(self) -> io::Result<PeerCredentials> {
+        match self {
+            Reply::Credentials(credentials) => Ok(credentials),
+            _ => Err(unexpected()),
+        }
+    }
+
     pub(crate) fn into_address(self) -> io::Result<Address> {
         match self {
             Reply::Address(address) => Ok(address),
@@ -137,6 +146,9 @@ pub(crate) fn perform(raw: RawHandle, control: Control) -> io::Result<Reply> {
         }
         Control::LocalAddress => address_by(libc::getsockname, raw),
         Control::PeerAddress => address_by(libc::getpeername, raw),
+        Control::PeerCredentials => native::peer_credentials(raw)
+            .map(Reply::Credentials)
+            .map_err(error_from_raw),
         Control::SetOption(option) => set_socket_option(raw, option),
     }
 }

@@ -21,7 +21,7 @@ use super::error::{INVALID, UNSUPPORTED};
 use super::port::{Key, Port};
 use super::socket::check;
 use super::{Address, RawAddress, RawError, RawHandle, SocketKind, StatBuf, error_from_raw};
-use crate::handle::{HandleKind, MulticastV4, MulticastV6, SocketOption};
+use crate::handle::{HandleKind, MulticastV4, MulticastV6, PeerCredentials, SocketOption};
 use crate::op::Metadata;
 
 /// A call that does not wait.
@@ -46,6 +46,7 @@ pub(crate) enum Control {
     Listen(i32),
     LocalAddress,
     PeerAddress,
+    PeerCredentials,
     SetOption(SocketOption),
 }
 
@@ -68,6 +69,8 @@ pub(crate) enum Reply {
     #[allow(dead_code, reason = "what would give it is refused")]
     Pair([RawHandle; 2]),
     Address(Address),
+    #[allow(dead_code, reason = "what would give it is refused")]
+    Credentials(PeerCredentials),
 }
 
 fn unexpected() -> io::Error {
@@ -118,6 +121,13 @@ impl Reply {
         }
     }
 
+    pub(crate) fn into_credentials(self) -> io::Result<PeerCredentials> {
+        match self {
+            Reply::Credentials(credentials) => Ok(credentials),
+            _ => Err(unexpected()),
+        }
+    }
+
     pub(crate) fn into_address(self) -> io::Result<Address> {
         match self {
             Reply::Address(address) => Ok(address),
@@ -148,7 +158,7 @@ pub(crate) fn perform(home: Home<'_>, raw: RawHandle, control: Control) -> io::R
         Control::Socket(kind) => new_socket(kind.domain, kind.kind, kind.protocol).map(Reply::Raw),
         // No call makes a pair here, and what could be made of a listener is not private; pipes without
         // a name do not complete.
-        Control::Pair(_) | Control::Pipe(_) => Err(UNSUPPORTED),
+        Control::Pair(_) | Control::Pipe(_) | Control::PeerCredentials => Err(UNSUPPORTED),
         Control::Bind(address) => bind(raw, &address).map(|()| Reply::Nothing),
         Control::Listen(backlog) => {
             // SAFETY: a call with two numbers.

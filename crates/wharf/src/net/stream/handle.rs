@@ -471,7 +471,7 @@ impl Drop for Awaited<'_> {
 }
 
 /// The error of what can be done on the home worker only.
-pub(super) fn moved() -> io::Error {
+pub(in crate::net) fn moved() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
         "this can be done only on the worker that the stream lives on",

@@ -29,6 +29,7 @@ use wharf_queue::Handle;
 
 pub(crate) use self::foreign::Foreign;
 pub(crate) use self::handle::StreamRef;
+pub(super) use self::handle::moved;
 use self::receive::Receive;
 use self::send::SendSide;
 pub(super) use self::send::{Returned, Ticket};
