@@ -156,7 +156,7 @@ async fn dropped_splice_gives_back_what_the_target_did_not_take() {
     let (from, mut writer) = plain_pair();
     let (to, mut reader) = plain_pair();
     // More than the buffers of the sockets hold, so that some is on its way when nobody reads.
-    let long = 24 << 20;
+    let long = 12 << 20;
     let writing = std::thread::spawn(move || writer.write_all(&bytes_at(0, long)));
     let wrap = |plain| TcpStream::from_std(plain).expect("a socket");
     let (mut from, mut to) = (wrap(from), wrap(to));

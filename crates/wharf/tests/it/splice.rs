@@ -10,7 +10,7 @@ use wharf::net::{TcpListener, TcpStream, UnixStream};
 use crate::{PATIENCE, on_each_backend};
 
 /// More than all buffers between two sockets hold.
-const LONG: usize = 24 * 1024 * 1024;
+const LONG: usize = 8 * 1024 * 1024;
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n % 253) as u8).collect()
