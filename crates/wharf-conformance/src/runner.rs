@@ -10,12 +10,14 @@
 use std::fmt;
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use wharf_queue::BackendKind;
 
+use crate::fixture::host::threads;
 use crate::{not_run, note_not_run};
 
 /// One case on one backend.
@@ -42,26 +44,61 @@ impl fmt::Debug for Check {
 /// A case that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// A process that is one case tells by itself that it hangs; it is ended if it cannot even do that.
+const LIMIT_ALONE: Duration = Duration::from_secs(75);
+
 /// Names the case, as `backend::case`, that a process is to be.
 const ALONE: &str = "WHARF_CONFORMANCE_ALONE";
 /// Begins a line by which such a process tells what it could not check.
 const NOT_RUN: &str = "not run: ";
 
-fn run(check: &Check) -> Result<(), Failed> {
+/// A panic that was not on purpose.
+struct Panic {
+    thread: ThreadId,
+    text: String,
+}
+
+/// Those of this process, so that a case that fails says why where it is listed. A case may fail for
+/// what panicked on another thread.
+static PANICS: Mutex<Vec<Panic>> = Mutex::new(Vec::new());
+
+fn panics() -> std::sync::MutexGuard<'static, Vec<Panic>> {
+    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What panicked since there were so many, on the thread of a case first.
+fn why(thread: ThreadId, since: usize) -> String {
+    let panics = panics();
+    let (own, others): (Vec<_>, Vec<_>) = panics[since..]
+        .iter()
+        .partition(|panic| panic.thread == thread);
+    let own = own.iter().map(|panic| format!("\n{}", panic.text));
+    let others = others
+        .iter()
+        .map(|panic| format!("\nmeanwhile, maybe of another case: {}", panic.text));
+    own.chain(others).collect()
+}
+
+fn run(check: &Check, backend: BackendKind) -> Result<(), Failed> {
     let (sender, receiver) = mpsc::channel();
-    let thread = std::thread::Builder::new().name(check.name.clone());
+    let since = panics().len();
+    let name = format!("{backend}::{}", check.name);
+    let thread = std::thread::Builder::new().name(name);
     let run = check.run.clone();
     let thread = thread.spawn(move || {
         run();
         drop(sender);
     })?;
+    let id = thread.thread().id();
+    let failed = |what: String| Failed::from(format!("{} {what}{}", check.promise, why(id, since)));
     match receiver.recv_timeout(LIMIT) {
         Err(mpsc::RecvTimeoutError::Timeout) => {
-            Err(format!("{}: still not finished after {LIMIT:?}", check.promise).into())
+            let threads = threads(std::process::id());
+            Err(failed(format!("hangs, after {LIMIT:?}:{threads}")))
         }
-        Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => thread
-            .join()
-            .map_err(|_| format!("{} is broken; see above", check.promise).into()),
+        Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+            thread.join().map_err(|_| failed("is broken:".to_owned()))
+        }
     }
 }
 
@@ -100,11 +137,12 @@ fn run_alone(check: &Check, backend: BackendKind) -> Result<(), Failed> {
     let mut text = String::new();
     let mut late = false;
     loop {
-        match receiver.recv_timeout(LIMIT) {
+        match receiver.recv_timeout(LIMIT_ALONE) {
             Ok(part) => text += &part,
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 late = true;
+                text += &threads(child.id());
                 child.kill()?;
                 break;
             }
@@ -117,7 +155,7 @@ fn run_alone(check: &Check, backend: BackendKind) -> Result<(), Failed> {
         }
     }
     if late {
-        return Err(format!("{}: still not finished after {LIMIT:?}", check.promise).into());
+        return Err(format!("{} hangs, after {LIMIT_ALONE:?}:{text}", check.promise).into());
     }
     if !status.success() {
         return Err(format!("{} is broken: {status}\n{text}", check.promise).into());
@@ -128,14 +166,15 @@ fn run_alone(check: &Check, backend: BackendKind) -> Result<(), Failed> {
 /// What a process does that is one case.
 fn be_the_check(name: &str, checks: impl Fn(BackendKind) -> Vec<Check>) -> ExitCode {
     let found = name.split_once("::").and_then(|(backend, name)| {
-        let checks = checks(backend.parse().ok()?);
-        checks.into_iter().find(|check| check.name == name)
+        let backend = backend.parse().ok()?;
+        let mut checks = checks(backend).into_iter();
+        Some((checks.find(|check| check.name == name)?, backend))
     });
-    let Some(check) = found else {
+    let Some((check, backend)) = found else {
         eprintln!("{ALONE} names no case: {name}");
         return ExitCode::from(2);
     };
-    let result = run(&check);
+    let result = run(&check, backend);
     for what in not_run() {
         println!("{NOT_RUN}{what}");
     }
@@ -149,6 +188,7 @@ fn be_the_check(name: &str, checks: impl Fn(BackendKind) -> Vec<Check>) -> ExitC
 }
 
 /// Some cases let a user's code panic; what they catch need not be read.
+/// The others are kept, to be told with the case that fails.
 fn hush_panics_on_purpose() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -156,6 +196,13 @@ fn hush_panics_on_purpose() {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         if !text.is_some_and(|text| text.starts_with("on purpose")) {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("unnamed");
+            let text = format!("thread {name}: {info}");
+            panics().push(Panic {
+                thread: thread.id(),
+                text,
+            });
             report(info);
         }
     }));
@@ -188,7 +235,7 @@ pub fn main(checks: impl Fn(BackendKind) -> Vec<Check>) -> ExitCode {
             }
             let trial = Trial::test(name, move || match check.alone {
                 true => run_alone(&check, backend),
-                false => run(&check),
+                false => run(&check, backend),
             });
             let trial = trial.with_kind(promise);
             trials.push(trial.with_ignored_flag(!is_here));
