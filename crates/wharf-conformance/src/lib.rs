@@ -125,6 +125,10 @@ pub fn not_run() -> Vec<String> {
 /// No operation of the suite takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A queue that is dropped does not take this long, unless something does not end: then it gives up
+/// after ten seconds and leaks it.
+const TEARDOWN: Duration = Duration::from_millis(9900);
+
 /// Waits for one operation and takes its result. Other completions are dropped.
 fn finish<O: Operation>(queue: &Queue, token: Token<O>) -> O::Output {
     loop {

@@ -30,7 +30,7 @@ pub(crate) fn census(right: impl Fn(usize) -> bool) {
         if right(now) {
             return;
         }
-        let is_late = begin.elapsed() > std::time::Duration::from_secs(5);
+        let is_late = begin.elapsed() > crate::PATIENCE;
         assert!(!is_late, "{now} descriptors are open, which is wrong");
         std::thread::yield_now();
     }
@@ -42,11 +42,17 @@ pub(crate) struct Dir(pub(crate) PathBuf);
 impl Dir {
     pub(crate) fn new() -> Dir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("wharf-conformance-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a temporary directory");
-        Dir(path)
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("wharf-conformance-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Dir(path),
+                // A process that was killed, whose number we have been given, has left it behind.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("no temporary directory: {error}"),
+            }
+        }
     }
 }
 

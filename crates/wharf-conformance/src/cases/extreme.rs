@@ -380,7 +380,10 @@ fn waits_and_deadlines_of_centuries_sleep(factory: &Factory) {
         drop(go);
         let calls = queue.stats().system_calls - calls;
         // One that comes back at once makes thousands in that time.
-        assert!(calls <= 8, "{timeout:?}: {calls} system calls for a sleep");
+        assert!(
+            calls <= 100,
+            "{timeout:?}: {calls} system calls for a sleep"
+        );
         queue.arm().expect("a descriptor");
         assert!(queue.cancel(timer) && queue.cancel(recv));
     }

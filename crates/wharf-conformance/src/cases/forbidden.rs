@@ -11,7 +11,7 @@ use crate::fixture::host::NULL;
 use crate::fixture::limit::{self, Limit};
 use crate::fixture::seccomp::{Answer, Call, forbid};
 use crate::peer::pair;
-use crate::{Factory, finish, next};
+use crate::{Factory, TEARDOWN, finish, next};
 
 super::cases!(
     "C8" [alone] [linux "filters and limits of this kind are Linux's"] io_uring_refused_by_a_filter_falls_back,
@@ -137,7 +137,7 @@ fn entering_forbidden_later_is_an_error_of_the_wait(factory: &Factory) {
     }
     let begin = std::time::Instant::now();
     drop(queue);
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < TEARDOWN);
 }
 
 fn filter_that_kills_is_survived_without_descriptors(factory: &Factory) {
