@@ -32,13 +32,15 @@ impl<F: FnMut()> Drop for AtDrop<F> {
 
 #[test]
 fn a_hundred_thousand_fibers_end_with_their_runtime() {
+    // Windows commits the pages that a stack keeps for handlers of an overflow.
+    let wanted = if cfg!(windows) { 5_000 } else { 100_000 };
     for backend in backends() {
         let runtime = runtime(backend);
         let unwound = Rc::new(Cell::new(0));
         let counter = unwound.clone();
         let spawned = fiber::block_on(&runtime, move || {
             let mut spawned = 0;
-            while spawned < 100_000 {
+            while spawned < wanted {
                 let counter = counter.clone();
                 let small = fiber::Builder::new().stack_size(8 * 1024);
                 let fiber = small.spawn(move || {
@@ -57,7 +59,7 @@ fn a_hundred_thousand_fibers_end_with_their_runtime() {
             fiber::yield_now();
             spawned
         });
-        assert!(spawned >= 20_000, "{spawned}");
+        assert!(spawned >= wanted.min(20_000), "{spawned}");
         assert_eq!(unwound.get(), 0);
         drop(runtime);
         assert_eq!(unwound.get(), spawned);
