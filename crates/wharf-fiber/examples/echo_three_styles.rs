@@ -2,7 +2,9 @@
 //!
 //! `cargo run --release -p wharf-fiber --example echo_three_styles`
 //!
-//! Each serves three clients that talk at the same time, on one thread, and ends when they have gone.
+//! Each serves three clients that talk at the same time, on one thread, and ends when they have gone. The
+//! times are those of clients and server together; what the three styles cost is measured by
+//! `echo_compare` in `bench/`.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -96,21 +98,23 @@ fn on_fibers(listener: TcpListener) -> io::Result<()> {
     fiber::block_on(&runtime, move || {
         let listener = wharf::net::TcpListener::from_std(listener)?;
         let listener = fiber::net::TcpListener::from_wharf(listener);
-        fiber::scope(|scope| {
-            for _ in 0..CLIENTS {
-                let (mut stream, _) = listener.accept()?;
-                scope.spawn(move || {
-                    let mut buf = [0; 1024];
-                    loop {
-                        match stream.read(&mut buf)? {
-                            0 => return io::Result::Ok(()),
-                            count => stream.write_all(&buf[..count])?,
-                        }
+        let mut fibers = Vec::new();
+        for _ in 0..CLIENTS {
+            let (mut stream, _) = listener.accept()?;
+            fibers.push(fiber::spawn(move || {
+                let mut buf = [0; 1024];
+                loop {
+                    match stream.read(&mut buf)? {
+                        0 => return io::Result::Ok(()),
+                        count => stream.write_all(&buf[..count])?,
                     }
-                });
-            }
-            Ok(())
-        })
+                }
+            }));
+        }
+        for fiber in fibers {
+            fiber.join()??;
+        }
+        Ok(())
     })
 }
 
@@ -147,14 +151,19 @@ fn run(style: &str, server: fn(TcpListener) -> io::Result<()>) -> io::Result<usi
         bytes += client.join().map_err(failed)??;
     }
     server.join().map_err(failed)??;
+    let time = begin.elapsed();
     println!(
-        "{style:<10} {bytes} bytes came back in {:?}",
-        begin.elapsed()
+        "{style:<5}  {bytes} bytes came back in {:.1} ms, {:.1} us a message",
+        time.as_secs_f64() * 1e3,
+        time.as_secs_f64() * 1e6 / (CLIENTS * MESSAGES) as f64,
     );
     Ok(bytes)
 }
 
 pub(crate) fn main() -> io::Result<()> {
+    println!(
+        "{CLIENTS} clients send {MESSAGES} messages each, every one when the last has come back:"
+    );
     let bytes = [
         run("queue", on_the_queue)?,
         run("async", in_tasks)?,
