@@ -2,6 +2,7 @@
 
 mod blocking;
 mod cancel;
+mod child;
 mod core;
 mod each_wait;
 mod edges;

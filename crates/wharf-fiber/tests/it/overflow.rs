@@ -3,12 +3,9 @@
 #![expect(unsafe_code)]
 // UNSAFETY: one test does what only unsafe code can: it writes below the end of its stack.
 
-use std::process::Command;
-
 use wharf_fiber as fiber;
 
-/// Tells the child apart from the test that starts it.
-const CHILD: &str = "WHARF_FIBER_TEST_OVERFLOWS";
+use crate::child::{child, is_child};
 
 #[inline(never)]
 fn endless(depth: u64) -> u64 {
@@ -17,23 +14,6 @@ fn endless(depth: u64) -> u64 {
         u64::MAX => 0,
         _ => endless(depth + 1).wrapping_add(frame[1]),
     }
-}
-
-/// Runs one test of this program with [`CHILD`] set, and gives what it wrote to standard error.
-fn child(test: &str) -> (std::process::ExitStatus, String) {
-    let program = std::env::current_exe().expect("tests know their program");
-    let output = Command::new(program)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
-        .env("RUST_BACKTRACE", "0")
-        .output()
-        .expect("the program can be started");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status, text)
-}
-
-fn is_child() -> bool {
-    std::env::var_os(CHILD).is_some()
 }
 
 #[test]
