@@ -12,7 +12,7 @@ use wharf_fiber as fiber;
 use wharf_fiber::net::{TcpListener, TcpStream};
 
 use crate::child::{child, is_child};
-use crate::{backends, on_each_backend, runtime};
+use crate::{backends, on_each_backend};
 
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -42,7 +42,10 @@ fn a_hundred_thousand_fibers_end_with_their_runtime() {
     // Windows commits the pages that a stack keeps for handlers of an overflow.
     let wanted = if cfg!(windows) { 5_000 } else { 100_000 };
     for backend in backends() {
-        let runtime = runtime(backend);
+        let builder = wharf::Runtime::builder().backend(backend);
+        // Of a machine that has other work to do.
+        let builder = builder.teardown_timeout(Duration::from_secs(60));
+        let runtime = builder.build().unwrap();
         let unwound = Rc::new(Cell::new(0));
         let counter = unwound.clone();
         let spawned = fiber::block_on(&runtime, move || {
