@@ -72,7 +72,13 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "command",
-        about: "doctor, tour, serve and echo of the wharf command, clients on this side",
+        about: "the tests of wharf-cli: the wharf command spawned, fed, interrupted",
+        limit: MINUTE.saturating_mul(6),
+        run: |environment, limit, arguments| tests(environment, "wharf-cli", limit, arguments),
+    },
+    Part {
+        name: "clients",
+        about: "the wharf command, with clients on this side",
         limit: MINUTE.saturating_mul(6),
         run: |environment, limit, _| program::checks(environment, limit),
     },
@@ -182,7 +188,7 @@ fn tests(
     limit: Duration,
     arguments: &[String],
 ) -> Outcome {
-    let mut command = environment.cargo(&["test", "--package", package, "--lib", "--tests"]);
+    let mut command = environment.cargo(&["test", "--package", package, "--tests"]);
     command
         .args([
             "--all-features",

@@ -59,7 +59,7 @@ pub(crate) enum Command {
         listen: Listen,
         #[command(flatten)]
         backend: Chosen,
-        /// Threads that serve; 0 takes one for each processor.
+        /// Threads that serve; 0 takes one for each processor (on Windows, one).
         #[arg(long, value_name = "N", default_value_t = 0)]
         workers: usize,
         /// Serve and list names that begin with a dot, too.

@@ -16,7 +16,7 @@ use wharf::net::TcpListener;
 use wharf_http::{Files, Server, Stop};
 use wharf_queue::BackendKind;
 
-use crate::{context, serving, unless_reader_left};
+use crate::{context, os, serving, unless_reader_left};
 
 /// How many connections may wait for being accepted; the system cuts it to its own limit.
 const BACKLOG: i32 = 4096;
@@ -43,8 +43,16 @@ struct Task {
 
 pub(crate) fn run(options: &Options<'_>) -> io::Result<()> {
     // A connection is flushed before it is let go; one that is cut off does not take what is sent.
+    let workers = match options.workers {
+        several if several > 1 && !os::SHARES_LISTENERS => {
+            let why = "one worker serves on this system, where a listener belongs to one; leave out --workers";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        0 if !os::SHARES_LISTENERS => 1,
+        workers => workers,
+    };
     let mut builder = Runtime::builder()
-        .workers(options.workers)
+        .workers(workers)
         .linger(Duration::from_secs(1));
     if let Some(backend) = options.backend {
         builder = builder.backend(backend);
@@ -120,7 +128,7 @@ fn socket(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     // Connections of an earlier server that linger are no reason not to start.
-    socket.set_reuse_address(true)?;
+    socket.set_reuse_address(os::REUSES_ADDRESSES)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

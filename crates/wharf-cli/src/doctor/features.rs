@@ -13,7 +13,8 @@ pub(super) enum Use {
 pub(super) struct Feature {
     name: &'static str,
     pub(super) used: Use,
-    /// The version of Linux that brought it, for orientation: whether it is there was tried out.
+    /// The version of Linux that brought it, for orientation: whether it is there was tried out. Empty
+    /// for what other systems have.
     pub(super) since: &'static str,
     pub(super) good_for: &'static str,
 }
@@ -42,6 +43,11 @@ const fn not_yet(name: &'static str, since: &'static str, good_for: &'static str
 }
 
 const FEATURES: &[Feature] = &[
+    used(
+        "afd_poll",
+        "",
+        "The driver of sockets tells when one of somebody else's is ready.",
+    ),
     used(
         "buf_ring",
         "5.19",
@@ -118,6 +124,11 @@ const FEATURES: &[Feature] = &[
         "Children could be waited for by the ring; a poll of their pidfd does it so far.",
     ),
     used("eventfd", "2.6.22", "Other threads wake the queue by it."),
+    used(
+        "skip_on_success",
+        "",
+        "A call that is done at once posts no packet to the port.",
+    ),
     used(
         "timerfd",
         "2.6.25",

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::fixture::{Signal, send};
+use crate::fixture::{Signal, prepare, send};
 
 /// No answer takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,6 +18,7 @@ pub(crate) fn wharf(words: &[&str]) -> Command {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());
+    prepare(&mut command);
     command
 }
 
