@@ -56,6 +56,8 @@ const MAP_STACK: libc::c_int = 0;
 /// The memory of one stack, with its guard pages.
 pub(crate) struct StackMemory {
     limit: NonNull<libc::c_void>,
+    /// Asked for at each switch.
+    base: StackPointer,
     shape: Shape,
     /// Dropped before the memory is unmapped.
     valgrind: ManuallyDrop<ValgrindStackRegistration>,
@@ -80,6 +82,7 @@ impl StackMemory {
         // From here on it is unmapped if something fails.
         let memory = StackMemory {
             limit,
+            base: limit.addr().saturating_add(len),
             shape,
             valgrind: ManuallyDrop::new(ValgrindStackRegistration::new(address.cast(), len)),
         };
@@ -145,9 +148,7 @@ impl Drop for StackMemory {
 unsafe impl Stack for StackMemory {
     #[inline]
     fn base(&self) -> StackPointer {
-        self.limit
-            .addr()
-            .saturating_add(self.shape.size + self.shape.guard)
+        self.base
     }
 
     #[inline]
