@@ -8,17 +8,20 @@
 //! | `RawHandle`, `OwnedHandle`, `BorrowedHandle`, `raw_of`, `into_raw`, `from_raw`, `borrow_raw`, `close`, `AsHandle`, `duplicate` | the system's handles |
 //! | `raw_from_result` | the handle that a completion's number is |
 //! | `RawError`, `error_from_raw` | error codes, positive, and their `io::Error` |
-//! | `Address`, `SocketKind` | socket addresses and kinds of every family that the platform has |
+//! | `RawAddress`, `domain_of`, `path_of_name`, `SOCK_*` | how it writes the addresses and kinds of sockets |
 //! | `Scratch` | the message header of an operation in flight: buffers, address, result flags |
 //! | `datagram` | how a datagram and its sender lie in a pool's buffer |
 //! | `Path`, `RawPath`, `OpenOptions`, `OpenHow`, `StatBuf` | names, options and metadata of files |
 //! | `PidFd` | a child process as something to wait for |
-//! | `Control`, `Reply` | calls that do not wait |
+//! | `control` | making the calls that do not wait |
 //! | `RawEntry` | an operation that wharf does not know |
 //! | `native` | on Unix: the calls that differ from one system to the next |
 //! | `cached` | asking the caches of the system, where it has calls for that |
 //! | `call` | carrying out an operation by the ordinary system call |
 //! | `POLL_*` | the bits of readiness |
+
+mod address;
+mod control_call;
 
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 mod bsd;
@@ -28,6 +31,10 @@ mod linux;
 mod unix;
 #[cfg(windows)]
 mod windows;
+
+pub(crate) use address::SocketKind;
+pub use address::{Address, UnixAddress};
+pub(crate) use control_call::{Control, Reply};
 
 #[cfg(any(target_os = "macos", target_os = "freebsd"))]
 pub(crate) use bsd::*;

@@ -69,7 +69,7 @@ impl Iocp {
             self.state(fd.index).family = family;
         }
         let extensions = self.extensions(family, fd.raw)?;
-        let socket = control::new_socket(family, sys::SocketKind::STREAM, 0)?;
+        let socket = control::new_socket(family, sys::SOCK_STREAM, 0)?;
         let what = Call {
             raw: fd.raw,
             role: Role::Accept(socket),

@@ -1,112 +1,18 @@
-//! Socket addresses, and the kinds of socket that suit them.
+//! Socket addresses as the C library has them.
 
 #![expect(unsafe_code)]
 // UNSAFETY: `sockaddr_storage` is looked at as the family's own type.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::mem::{self, MaybeUninit};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::RawError;
-use crate::handle::HandleKind;
+pub(crate) use libc::{SOCK_DGRAM, SOCK_STREAM};
+
+use super::{Address, RawError, UnixAddress};
 use crate::sys::native;
-
-/// The address of a socket, of any family.
-///
-/// ```
-/// use std::net::SocketAddr;
-/// use wharf_queue::Address;
-/// let address: Address = "127.0.0.1:80".parse::<SocketAddr>().unwrap().into();
-/// assert_eq!(address.ip().unwrap().port(), 80);
-/// ```
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum Address {
-    /// An internet address with a port.
-    Ip(SocketAddr),
-    /// A name in the file system, or of the abstract namespace (unix(7)).
-    Unix(UnixAddress),
-    /// No address: of a Unix socket that is bound to none, or of a connected peer that the system
-    /// does not name.
-    Unnamed,
-}
-
-/// The address of a Unix socket.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct UnixAddress {
-    /// A path; or a zero byte and an abstract name.
-    name: Vec<u8>,
-}
-
-impl UnixAddress {
-    /// The path, if it is one.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        (self.name.first() != Some(&0)).then(|| Path::new(OsStr::from_bytes(&self.name)))
-    }
-
-    /// An address in the abstract namespace, which needs no file. Only Linux has it; elsewhere an
-    /// operation with such an address fails with `EINVAL`.
-    #[must_use]
-    pub fn abstract_name(name: &[u8]) -> UnixAddress {
-        UnixAddress {
-            name: [&[0], name].concat(),
-        }
-    }
-}
-
-impl fmt::Debug for UnixAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.path() {
-            Some(path) => write!(f, "{path:?}"),
-            None => write!(f, "@{:?}", String::from_utf8_lossy(&self.name[1..])),
-        }
-    }
-}
-
-impl Address {
-    /// The internet address, if it is one.
-    #[must_use]
-    pub fn ip(&self) -> Option<SocketAddr> {
-        match self {
-            Address::Ip(address) => Some(*address),
-            Address::Unix(_) | Address::Unnamed => None,
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Ip(address) => address.fmt(f),
-            Address::Unix(address) => write!(f, "{address:?}"),
-            Address::Unnamed => f.write_str("unnamed"),
-        }
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(address: SocketAddr) -> Address {
-        Address::Ip(address)
-    }
-}
-
-impl From<&Path> for Address {
-    fn from(path: &Path) -> Address {
-        Address::Unix(UnixAddress {
-            name: path.as_os_str().as_bytes().to_owned(),
-        })
-    }
-}
-
-impl From<UnixAddress> for Address {
-    fn from(address: UnixAddress) -> Address {
-        Address::Unix(address)
-    }
-}
 
 /// An address of the C library's without anything in it. The BSDs' have a field for the length too,
 /// which their kernels set by the length that the call gives.
@@ -231,45 +137,22 @@ impl Address {
     }
 }
 
-/// What socket(2) is told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SocketKind {
-    pub(crate) domain: i32,
-    pub(crate) kind: i32,
-    pub(crate) protocol: i32,
-    pub(crate) handle: HandleKind,
+/// The domain of the sockets that have such addresses.
+pub(crate) fn domain_of(address: &Address) -> i32 {
+    match address {
+        Address::Ip(SocketAddr::V4(_)) => libc::AF_INET,
+        Address::Ip(SocketAddr::V6(_)) => libc::AF_INET6,
+        Address::Unix(_) | Address::Unnamed => libc::AF_UNIX,
+    }
 }
 
-impl SocketKind {
-    fn domain(address: &Address) -> i32 {
-        match address {
-            Address::Ip(address) => match address.ip() {
-                IpAddr::V4(_) => libc::AF_INET,
-                IpAddr::V6(_) => libc::AF_INET6,
-            },
-            Address::Unix(_) | Address::Unnamed => libc::AF_UNIX,
-        }
-    }
-
-    pub(crate) fn stream_for(address: &Address) -> SocketKind {
-        let (domain, kind) = (SocketKind::domain(address), libc::SOCK_STREAM);
-        SocketKind {
-            domain,
-            kind,
-            protocol: 0,
-            handle: HandleKind::Stream,
-        }
-    }
-
-    pub(crate) fn datagram_for(address: &Address) -> SocketKind {
-        let (domain, kind) = (SocketKind::domain(address), libc::SOCK_DGRAM);
-        SocketKind {
-            domain,
-            kind,
-            protocol: 0,
-            handle: HandleKind::Datagram,
-        }
-    }
+/// The path that the name of a Unix socket is.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "not every name is a path on other systems"
+)]
+pub(crate) fn path_of_name(name: &[u8]) -> Option<&Path> {
+    Some(Path::new(OsStr::from_bytes(name)))
 }
 
 #[cfg(test)]

@@ -9,114 +9,10 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::{Address, RawAddress, RawHandle, SocketKind, check, error_from_raw};
-use crate::handle::{HandleKind, MulticastV4, MulticastV6, PeerCredentials, SocketOption};
-use crate::op::{FileType, Metadata};
+use super::{Control, Reply};
+use crate::handle::{HandleKind, MulticastV4, MulticastV6, SocketOption};
+use crate::op::FileType;
 use crate::sys::{StatBuf, cached, native};
-
-/// A call that does not wait.
-#[derive(Clone, Debug)]
-pub(crate) enum Control {
-    /// Finds out what a descriptor is, and makes a socket or a pipe non-blocking.
-    Attach(RawHandle),
-    /// What is known of a descriptor that was just opened. A file is ready to be used then.
-    Inspect(RawHandle),
-    /// Whether the ends of a part of a file, offset and length, are in the cache.
-    Cached(u64, u64),
-    /// The bytes of a part of a file, offset and length, if they are in the cache.
-    ReadCached(u64, usize),
-    Socket(SocketKind),
-    /// Two sockets that are connected to each other.
-    Pair(SocketKind),
-    /// A pipe, of this many bytes if the system lets one say so.
-    Pipe(u32),
-    Bind(Address),
-    Listen(i32),
-    LocalAddress,
-    PeerAddress,
-    PeerCredentials,
-    SetOption(SocketOption),
-}
-
-/// What a [`Control`] gives back.
-#[derive(Clone, Debug)]
-pub(crate) enum Reply {
-    Nothing,
-    Kind(HandleKind),
-    /// The metadata, and whether nothing more has to be done to use it as a file.
-    Inspected {
-        metadata: Box<Metadata>,
-        is_file: bool,
-    },
-    Flag(bool),
-    Bytes(Option<Vec<u8>>),
-    Raw(RawHandle),
-    Pair([RawHandle; 2]),
-    Address(Address),
-    Credentials(PeerCredentials),
-}
-
-fn unexpected() -> io::Error {
-    io::Error::other("the backend answered a control call with something else")
-}
-
-impl Reply {
-    /// What kind of handle it is, and whether it can only be used by calls that block: none here.
-    pub(crate) fn into_attached(self) -> io::Result<(HandleKind, bool)> {
-        match self {
-            Reply::Kind(kind) => Ok((kind, false)),
-            _ => Err(unexpected()),
-        }
-    }
-
-    pub(crate) fn into_inspected(self) -> io::Result<(Metadata, bool)> {
-        match self {
-            Reply::Inspected { metadata, is_file } => Ok((*metadata, is_file)),
-            _ => Err(unexpected()),
-        }
-    }
-
-    pub(crate) fn into_flag(self) -> io::Result<bool> {
-        match self {
-            Reply::Flag(flag) => Ok(flag),
-            _ => Err(unexpected()),
-        }
-    }
-
-    pub(crate) fn into_bytes(self) -> io::Result<Option<Vec<u8>>> {
-        match self {
-            Reply::Bytes(bytes) => Ok(bytes),
-            _ => Err(unexpected()),
-        }
-    }
-
-    pub(crate) fn into_raw(self) -> io::Result<RawHandle> {
-        match self {
-            Reply::Raw(raw) => Ok(raw),
-            _ => Err(unexpected()),
-        }
-    }
-
-    pub(crate) fn into_pair(self) -> io::Result<[RawHandle; 2]> {
-        match self {
-            Reply::Pair(pair) => Ok(pair),
-            _ => Err(unexpected()),
-        }
-    }
-
-    pub(crate) fn into_credentials(self) -> io::Result<PeerCredentials> {
-        match self {
-            Reply::Credentials(credentials) => Ok(credentials),
-            _ => Err(unexpected()),
-        }
-    }
-
-    pub(crate) fn into_address(self) -> io::Result<Address> {
-        match self {
-            Reply::Address(address) => Ok(address),
-            _ => Err(unexpected()),
-        }
-    }
-}
 
 fn checked(result: i32) -> io::Result<i32> {
     check(result)
@@ -130,7 +26,10 @@ fn checked(result: i32) -> io::Result<i32> {
 /// The system's.
 pub(crate) fn perform(raw: RawHandle, control: Control) -> io::Result<Reply> {
     match control {
-        Control::Attach(raw) => attach(raw).map(Reply::Kind),
+        Control::Attach(raw) => attach(raw).map(|kind| Reply::Attached {
+            kind,
+            blocking: false,
+        }),
         Control::Inspect(raw) => inspect(raw),
         Control::Cached(offset, len) => Ok(Reply::Flag(cached::holds(raw, offset, len))),
         Control::ReadCached(offset, len) => Ok(Reply::Bytes(cached::read_whole(raw, offset, len))),

@@ -19,9 +19,9 @@ pub(crate) mod signal;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-pub use address::{Address, UnixAddress};
-pub(crate) use address::{RawAddress, SocketKind};
-pub(crate) use control::{Control, Reply};
+use super::address::{Address, SocketKind, UnixAddress};
+use super::control_call::{Control, Reply};
+pub(crate) use address::{RawAddress, SOCK_DGRAM, SOCK_STREAM, domain_of, path_of_name};
 pub(crate) use file::{OpenOptions, Path, RawPath, time};
 pub(crate) use scratch::Scratch;
 

@@ -1,115 +1,18 @@
-//! Socket addresses, and the kinds of socket that suit them.
+//! Socket addresses as Windows has them.
 
 #![expect(unsafe_code)]
 // UNSAFETY: `sockaddr_storage` is looked at as the family's own type.
 
-use std::fmt;
 use std::mem::{self, MaybeUninit};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::Path;
 
 use windows_sys::Win32::Networking::WinSock as winsock;
 
-use super::RawError;
+pub(crate) use winsock::{SOCK_DGRAM, SOCK_STREAM};
+
 use super::error::INVALID;
-use crate::handle::HandleKind;
-
-/// The address of a socket, of any family.
-///
-/// ```
-/// use std::net::SocketAddr;
-/// use wharf_queue::Address;
-/// let address: Address = "127.0.0.1:80".parse::<SocketAddr>().unwrap().into();
-/// assert_eq!(address.ip().unwrap().port(), 80);
-/// ```
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum Address {
-    /// An internet address with a port.
-    Ip(SocketAddr),
-    /// A name in the file system, or of the abstract namespace (`SOCKADDR_UN`).
-    Unix(UnixAddress),
-    /// No address: of a Unix socket that is bound to none, or of a connected peer that the system
-    /// does not name.
-    Unnamed,
-}
-
-/// The address of a Unix socket.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct UnixAddress {
-    /// A path; or a zero byte and an abstract name.
-    name: Vec<u8>,
-}
-
-impl UnixAddress {
-    /// The path, if it is one. Paths of sockets are in UTF-8 here.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        if self.name.first() == Some(&0) {
-            return None;
-        }
-        std::str::from_utf8(&self.name).ok().map(Path::new)
-    }
-
-    /// An address in the abstract namespace, which needs no file. Windows has no such addresses:
-    /// it refuses them.
-    #[must_use]
-    pub fn abstract_name(name: &[u8]) -> UnixAddress {
-        UnixAddress {
-            name: [&[0], name].concat(),
-        }
-    }
-}
-
-impl fmt::Debug for UnixAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.path() {
-            Some(path) => write!(f, "{path:?}"),
-            None => write!(f, "@{:?}", String::from_utf8_lossy(&self.name[1..])),
-        }
-    }
-}
-
-impl Address {
-    /// The internet address, if it is one.
-    #[must_use]
-    pub fn ip(&self) -> Option<SocketAddr> {
-        match self {
-            Address::Ip(address) => Some(*address),
-            Address::Unix(_) | Address::Unnamed => None,
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Ip(address) => address.fmt(f),
-            Address::Unix(address) => write!(f, "{address:?}"),
-            Address::Unnamed => f.write_str("unnamed"),
-        }
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(address: SocketAddr) -> Address {
-        Address::Ip(address)
-    }
-}
-
-impl From<&Path> for Address {
-    fn from(path: &Path) -> Address {
-        Address::Unix(UnixAddress {
-            name: path.as_os_str().as_encoded_bytes().to_owned(),
-        })
-    }
-}
-
-impl From<UnixAddress> for Address {
-    fn from(address: UnixAddress) -> Address {
-        Address::Unix(address)
-    }
-}
+use super::{Address, RawError, UnixAddress};
 
 /// An address as the kernel reads and writes it.
 #[derive(Clone, Copy)]
@@ -247,46 +150,18 @@ impl Address {
     }
 }
 
-/// What `WSASocketW` is told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SocketKind {
-    pub(crate) domain: i32,
-    pub(crate) kind: i32,
-    pub(crate) protocol: i32,
-    pub(crate) handle: HandleKind,
+/// The domain of the sockets that have such addresses.
+pub(crate) fn domain_of(address: &Address) -> i32 {
+    i32::from(match address {
+        Address::Ip(SocketAddr::V4(_)) => winsock::AF_INET,
+        Address::Ip(SocketAddr::V6(_)) => winsock::AF_INET6,
+        Address::Unix(_) | Address::Unnamed => winsock::AF_UNIX,
+    })
 }
 
-impl SocketKind {
-    fn domain(address: &Address) -> i32 {
-        i32::from(match address {
-            Address::Ip(SocketAddr::V4(_)) => winsock::AF_INET,
-            Address::Ip(SocketAddr::V6(_)) => winsock::AF_INET6,
-            Address::Unix(_) | Address::Unnamed => winsock::AF_UNIX,
-        })
-    }
-
-    /// The kind of sockets for connections.
-    pub(crate) const STREAM: i32 = winsock::SOCK_STREAM;
-
-    pub(crate) fn stream_for(address: &Address) -> SocketKind {
-        let (domain, kind) = (SocketKind::domain(address), winsock::SOCK_STREAM);
-        SocketKind {
-            domain,
-            kind,
-            protocol: 0,
-            handle: HandleKind::Stream,
-        }
-    }
-
-    pub(crate) fn datagram_for(address: &Address) -> SocketKind {
-        let (domain, kind) = (SocketKind::domain(address), winsock::SOCK_DGRAM);
-        SocketKind {
-            domain,
-            kind,
-            protocol: 0,
-            handle: HandleKind::Datagram,
-        }
-    }
+/// The path that the name of a Unix socket is. Paths of sockets are in UTF-8 here.
+pub(crate) fn path_of_name(name: &[u8]) -> Option<&Path> {
+    std::str::from_utf8(name).ok().map(Path::new)
 }
 
 #[cfg(test)]

@@ -23,9 +23,9 @@ use std::io;
 use windows_sys::Win32::Security::Authentication::Identity::RtlGenRandom;
 use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 
-pub use address::{Address, UnixAddress};
-pub(crate) use address::{RawAddress, SocketKind};
-pub(crate) use control::{Control, Reply};
+use super::address::{Address, UnixAddress};
+use super::control_call::{Control, Reply};
+pub(crate) use address::{RawAddress, SOCK_DGRAM, SOCK_STREAM, domain_of, path_of_name};
 pub use entry::RawEntry;
 pub use error::is_out_of_resources;
 pub(crate) use error::{
