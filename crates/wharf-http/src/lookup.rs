@@ -115,12 +115,6 @@ impl Lookups {
     }
 
     async fn find_alone(&self, root: &Root, path: &Path, wants_bytes: bool) -> Outcome {
-        let mut named = Named {
-            lookups: self,
-            name: path.as_os_str(),
-            is_task: false,
-            stays: false,
-        };
         let mut look = pin!(self.look(root, path, wants_bytes));
         let at_once = poll_fn(|cx| {
             Poll::Ready(match look.as_mut().poll(cx) {
@@ -128,13 +122,23 @@ impl Lookups {
                 Poll::Pending => None,
             })
         });
-        let Some(outcome) = at_once.await else {
-            return look.await;
+        // Until here, nobody else can have come.
+        let outcome = at_once.await;
+        let looking = match outcome {
+            Some(_) => Looking::JustNow,
+            None => Looking::Alone,
         };
-        named.stays = true;
-        drop(named);
-        self.forget_soon();
-        outcome
+        self.0.names.borrow_mut().insert(path.into(), looking);
+        if let Some(outcome) = outcome {
+            self.forget_soon();
+            return outcome;
+        }
+        let _named = Named {
+            lookups: self,
+            name: path.as_os_str(),
+            is_task: false,
+        };
+        look.await
     }
 
     /// Waits for the next look of a task; `None` if nobody else asks for this name.
@@ -145,10 +149,7 @@ impl Lookups {
         wants_bytes: bool,
     ) -> Option<oneshot::Receiver<Outcome>> {
         let mut names = self.0.names.borrow_mut();
-        let Some(looking) = names.get_mut(path.as_os_str()) else {
-            names.insert(path.into(), Looking::Alone);
-            return None;
-        };
+        let looking = names.get_mut(path.as_os_str())?;
         let (answer, receiver) = oneshot::channel();
         let waiting = Waiting {
             wants_bytes,
@@ -171,7 +172,6 @@ impl Lookups {
             lookups: self,
             name: path.as_os_str(),
             is_task: true,
-            stays: false,
         };
         loop {
             let waiting = match self.0.names.borrow_mut().get_mut(path.as_os_str()) {
@@ -238,17 +238,14 @@ struct Named<'l> {
     lookups: &'l Lookups,
     name: &'l OsStr,
     is_task: bool,
-    /// The look took no time; see [`Lookups::forget_soon`].
-    stays: bool,
 }
 
 impl Drop for Named<'_> {
     fn drop(&mut self) {
         let mut names = self.lookups.0.names.borrow_mut();
-        let left = match names.get_mut(self.name) {
-            // What one began alone has become a task's since.
+        // What one began alone may have become a task's since.
+        let left = match names.get(self.name) {
             Some(Looking::Task(_)) if !self.is_task => None,
-            Some(looking) if self.stays => Some(std::mem::replace(looking, Looking::JustNow)),
             _ => names.remove(self.name),
         };
         drop(names);
