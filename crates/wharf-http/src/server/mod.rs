@@ -52,7 +52,9 @@ pub struct Limits {
     pub head: Duration,
     /// How long a handler waits for the next piece of a request's body; 30 seconds.
     pub body: Duration,
-    /// How long the client may take nothing of what is sent to it; 60 seconds.
+    /// How long the client may take nothing of what is sent to it; 60 seconds. The last 64 KiB of an
+    /// answer are handed over at once: a client that leaves those lying asks for nothing, and is
+    /// `idle`.
     pub write: Duration,
     /// How long a refused client is listened to after its answer, so that it gets it; 2 seconds.
     pub linger: Duration,
