@@ -92,7 +92,7 @@ pub(super) fn all() -> Vec<Step> {
         step(
             "test",
             "the README's test command, cargo test --workspace",
-            12,
+            16,
             |workspace, limit, tally| {
                 tests(
                     workspace.cargo(&["test", "--workspace", "--no-fail-fast", "--locked"]),
