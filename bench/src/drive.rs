@@ -1,7 +1,7 @@
 //! What the loads have in common: one thread that waits for its connections, until a run is over.
 //!
 //! It owns how a run begins and ends, and the patience with a server. What is sent on a connection, and
-//! what has to come back, is the [`Client`]'s business.
+//! what has to come back, is the `Client`'s business.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};

@@ -67,7 +67,7 @@ where
 /// Moves bytes both ways at once until both directions have ended; the end of one is passed on by closing
 /// the sending direction of the other. Gives the bytes from `a` to `b` and from `b` to `a`.
 ///
-/// As [`copy_bidirectional`](super::copy_bidirectional), with what is said at [`splice`].
+/// As [`copy_bidirectional`], with what is said at [`splice`].
 ///
 /// Dropping the future loses nothing; see [`splice`]. A direction that has ended stays so.
 ///
