@@ -14,8 +14,39 @@ use crate::workspace::Workspace;
 enum Extent {
     /// Everything: tests, examples and benches too.
     All,
-    /// The libraries and programs of the published crates. The fixtures of the tests prepare Linux.
+    /// The libraries, programs and tests of the published crates, and the conformance suite, but for
+    /// tests that need C.
+    Tests,
+    /// The libraries and programs of the published crates.
     Published,
+}
+
+/// The package whose tests depend on C, for which a compiler of the system would be needed.
+const TESTED_WITH_C: &str = "wharf-fiber";
+
+impl Extent {
+    /// What cargo is to compile, in one run after the other.
+    fn selections(self, published: &[String]) -> Vec<Vec<&str>> {
+        let packages = |but: &[&str]| -> Vec<&str> {
+            let named = published.iter().map(String::as_str);
+            let wanted = named.filter(|name| !but.contains(name));
+            wanted.flat_map(|name| ["--package", name]).collect()
+        };
+        match self {
+            Self::All => vec![vec!["--workspace", "--all-targets"]],
+            Self::Tests => {
+                let mut tested = packages(&[TESTED_WITH_C]);
+                tested.extend(["--package", "wharf-conformance"]);
+                tested.extend(["--lib", "--bins", "--tests"]);
+                vec![tested, vec!["--package", TESTED_WITH_C, "--lib"]]
+            }
+            Self::Published => {
+                let mut selection = packages(&[]);
+                selection.extend(["--lib", "--bins"]);
+                vec![selection]
+            }
+        }
+    }
 }
 
 struct Target {
@@ -36,12 +67,12 @@ const TARGETS: &[Target] = &[
     },
     Target {
         name: "aarch64-apple-darwin",
-        extent: Extent::Published,
+        extent: Extent::Tests,
         c_compiler: None,
     },
     Target {
         name: "x86_64-unknown-freebsd",
-        extent: Extent::Published,
+        extent: Extent::Tests,
         c_compiler: None,
     },
     Target {
@@ -118,24 +149,20 @@ pub(crate) fn run(workspace: &Workspace, wanted: &[String], limit: Duration) -> 
             }
         }
         println!("\n--- cargo check for {name}");
-        // Clippy denies warnings of this workspace alone, where RUSTFLAGS would build every
-        // dependency anew.
-        let mut command = workspace.cargo(&["clippy", "--all-features", "--locked"]);
-        command.args(["--target", name]);
-        match target.extent {
-            Extent::All => {
-                command.args(["--workspace", "--all-targets"]);
-            }
-            Extent::Published => {
-                for package in &published {
-                    command.args(["--package", package]);
-                }
-                command.args(["--lib", "--bins"]);
-            }
-        }
-        command.args(["--", "-D", "warnings"]);
-        let left = limit.saturating_sub(begin.elapsed());
-        match process::run(command, left).verdict() {
+        let verdict = target
+            .extent
+            .selections(&published)
+            .iter()
+            .try_for_each(|selection| {
+                // Clippy denies warnings of this workspace alone, where RUSTFLAGS would build every
+                // dependency anew.
+                let mut command = workspace.cargo(&["clippy", "--all-features", "--locked"]);
+                command.args(["--target", name]).args(selection);
+                command.args(["--", "-D", "warnings"]);
+                let left = limit.saturating_sub(begin.elapsed());
+                process::run(command, left).verdict()
+            });
+        match verdict {
             Ok(()) => report.good.push(format!("{name}: {:?}", target.extent)),
             Err(reason) => report.bad.push(format!("{name}: {reason}")),
         }

@@ -7,7 +7,7 @@
 // UNSAFETY: system calls, and raw descriptors that become owned ones.
 
 mod address;
-#[cfg(any(test, target_os = "macos"))]
+#[cfg(any(all(test, target_os = "linux"), target_os = "macos"))]
 pub(crate) mod beneath;
 pub(crate) mod call;
 pub(crate) mod control;
