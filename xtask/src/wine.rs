@@ -59,12 +59,6 @@ const PARTS: &[Part] = &[
         run: |environment, limit, arguments| tests(environment, "wharf-fiber", limit, arguments),
     },
     Part {
-        name: "fiber",
-        about: "the tests of wharf-fiber",
-        limit: MINUTE.saturating_mul(6),
-        run: |environment, limit, arguments| tests(environment, "wharf-fiber", limit, arguments),
-    },
-    Part {
         name: "http",
         about: "the tests of wharf-http",
         limit: MINUTE.saturating_mul(6),

@@ -19,6 +19,8 @@ mod sockets;
 mod splice;
 mod task;
 mod time;
+#[cfg(unix)]
+mod unix;
 
 use std::process::Command;
 use std::time::Duration;
