@@ -4,12 +4,13 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
 use super::{Instant, Sleep, sleep, sleep_until};
+use crate::task::coop;
 
 /// The deadline passed before the future was ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,10 +76,15 @@ impl<F: Future> Future for Timeout<F> {
     type Output = Result<F::Output, Elapsed>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Poll::Ready(output) = this.future.poll(cx) {
+        let mut this = self.project();
+        if let Poll::Ready(output) = this.future.as_mut().poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        this.sleep.poll(cx).map(|()| Err(Elapsed(())))
+        ready!(this.sleep.poll(cx));
+        // What was there and was not given, because the task has had its share, has come in time.
+        match coop::with_another_share(|| this.future.poll(cx)) {
+            Some(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Some(Poll::Pending) | None => Poll::Ready(Err(Elapsed(()))),
+        }
     }
 }

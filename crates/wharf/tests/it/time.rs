@@ -155,3 +155,23 @@ fn interval_is_a_stream_of_its_ticks() {
         assert!(start - Duration::MAX <= start);
     });
 }
+
+#[test]
+fn timeout_of_what_is_ready_gives_it_although_the_task_has_had_its_share() {
+    on_each_backend(1, async || {
+        let listener = wharf::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr()).unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        std::io::Write::write_all(&mut peer, &[7; 1000]).unwrap();
+        let reading = wharf::spawn(async move {
+            // With its first byte all of it has come.
+            let mut byte = [0];
+            stream.read_exact(&mut byte).await.unwrap();
+            for _ in 1..1000 {
+                let read = timeout(Duration::ZERO, stream.read(&mut byte)).await;
+                assert_eq!(read.expect("it is there").unwrap(), 1);
+            }
+        });
+        reading.await.unwrap();
+    });
+}
