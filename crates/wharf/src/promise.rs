@@ -19,7 +19,9 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use crate::runtime::home::{Home, Message, gone};
 use crate::runtime::worker::Worker;
@@ -97,6 +99,16 @@ impl Drop for Promise {
     }
 }
 
+/// Whether one of those that are left can go on without the queue.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 impl Worker {
     pub(crate) fn is_keeping_promises(&self) -> bool {
         self.promises.is_keeping.get()
@@ -106,11 +118,16 @@ impl Worker {
     pub(crate) fn keep_promises(self: &Rc<Worker>) {
         let until = self.now() + self.options.linger;
         self.promises.is_keeping.set(true);
-        let mut cx = Context::from_waker(Waker::noop());
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut cx = Context::from_waker(&waker);
         loop {
             let mut left = std::mem::take(&mut *self.promises.left.borrow_mut());
-            coop::refill();
-            left.retain_mut(|work| work.as_mut().poll(&mut cx).is_pending());
+            woken.0.store(false, Ordering::Release);
+            left.retain_mut(|work| {
+                coop::refill();
+                work.as_mut().poll(&mut cx).is_pending()
+            });
             // Some may have been added meanwhile.
             let mut promises = self.promises.left.borrow_mut();
             promises.append(&mut left);
@@ -118,10 +135,41 @@ impl Worker {
                 break;
             }
             drop(promises);
-            self.wait(Some(until.saturating_duration_since(self.now())));
+            // One may go on at once: it has had its share, or another has made way for it.
+            let rest = match woken.0.load(Ordering::Acquire) {
+                true => Duration::ZERO,
+                false => until.saturating_duration_since(self.now()),
+            };
+            self.wait(Some(rest));
         }
         self.promises.is_keeping.set(false);
         let given_up = std::mem::take(&mut *self.promises.left.borrow_mut());
         drop(given_up);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::runtime::worker;
+
+    #[test]
+    fn promise_that_has_more_than_its_share_to_do_is_kept() {
+        let builder = crate::Runtime::builder().linger(Duration::from_secs(2));
+        let runtime = builder.build().unwrap();
+        let kept = Rc::new(Cell::new(0));
+        let count = kept.clone();
+        runtime.block_on(async move {
+            keep(&worker::expect_current(), async move {
+                for _ in 0..10_000 {
+                    poll_fn(coop::proceed).await;
+                    count.set(count.get() + 1);
+                }
+            });
+        });
+        drop(runtime);
+        assert_eq!(kept.get(), 10_000);
     }
 }
