@@ -2,10 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream as Plain;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::thread::JoinHandle;
 
+use futures_lite::future::poll_once;
 use wharf::io::{splice, splice_bidirectional};
 use wharf::net::{TcpListener, TcpStream, UnixStream};
+use wharf::seam::Duplex;
 
 use crate::{PATIENCE, on_each_backend};
 
@@ -211,4 +215,78 @@ fn splice_of_a_runtime_that_ends_leaves_streams_that_say_so() {
         assert_eq!(ended.unwrap_err().kind(), ErrorKind::NotConnected);
         drop((from, client));
     }
+}
+
+#[test]
+fn reader_elsewhere_gets_the_rest_of_a_splice_that_was_forgotten() {
+    on_each_backend(2, async || {
+        let (mut from, client) = plain_pair().await;
+        let (mut to, server) = plain_pair().await;
+        // More than the target takes, so that some of it is between the two.
+        let writing = write_all(client, pattern(LONG));
+        let elsewhere = wharf::spawn_on(1, move || async move {
+            let home_has_gone_on = async || {
+                for _ in 0..8 {
+                    wharf::spawn_on(0, async || ()).await.unwrap();
+                }
+            };
+            let mut splicing = Box::pin(splice(&mut from, &mut to, u64::MAX));
+            // Its end wakes nobody, and so not the reader by chance.
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(splicing.as_mut().poll(&mut cx).is_pending());
+            std::mem::forget(splicing);
+            home_has_gone_on().await;
+            let mut rest = Vec::new();
+            let mut server = Some(server);
+            loop {
+                let mut next = Box::pin(from.recv());
+                let piece = match poll_once(&mut next).await {
+                    Some(piece) => piece,
+                    None => {
+                        // The splice ends with its target, while this waits.
+                        let server = server.take();
+                        let ending = wharf::spawn_on(0, async move || {
+                            for _ in 0..100 {
+                                wharf::task::yield_now().await;
+                            }
+                            drop(server);
+                        });
+                        let piece = next.await;
+                        ending.await.unwrap();
+                        piece
+                    }
+                };
+                match piece.unwrap() {
+                    Some(piece) => rest.extend_from_slice(&piece),
+                    None => return rest,
+                }
+            }
+        });
+        drop(join(writing).await);
+        let rest = elsewhere.await.unwrap();
+        assert!(rest == pattern(LONG)[LONG - rest.len()..]);
+    });
+}
+
+#[test]
+fn splice_begins_when_a_read_into_a_lent_buffer_has_been_given_up() {
+    on_each_backend(1, async || {
+        let (mut from, mut client) = plain_pair().await;
+        let (mut to, mut server) = plain_pair().await;
+        {
+            let mut reading = pin!(from.read_lent(vec![0; 100]));
+            assert!(poll_once(reading.as_mut()).await.is_none());
+            // It is the system's by now.
+            wharf::time::sleep(std::time::Duration::ZERO).await;
+            assert!(poll_once(reading.as_mut()).await.is_none());
+        }
+        let mut splicing = Box::pin(splice(&mut from, &mut to, 5));
+        assert!(poll_once(&mut splicing).await.is_none());
+        client.write_all(b"bytes").unwrap();
+        assert_eq!(splicing.await.unwrap(), 5);
+        to.flush().await.unwrap();
+        let mut buf = [0; 5];
+        server.read_exact(&mut buf).unwrap();
+        assert_eq!(&buf, b"bytes");
+    });
 }

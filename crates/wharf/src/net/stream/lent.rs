@@ -153,9 +153,10 @@ impl Stream {
         if let Some(end) = end {
             receive.end.get_or_insert(end);
         }
-        // Readers that came meanwhile have not begun anything of their own.
+        // Readers that came meanwhile have not begun anything of their own, nor have splices.
         self.wake_reader(receive);
         self.retry_receive(worker);
+        worker.sources.wake_claims(self.key());
     }
 
     /// Wants a lent buffer back that nobody waits for any more. What is not sent of it will be sent

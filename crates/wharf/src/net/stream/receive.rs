@@ -326,8 +326,8 @@ impl Stream {
 
     #[cold]
     fn take_pieces_of(&self, foreign: &Foreign, sources: &Sources) {
+        // Whoever waits there goes on waiting: this may be for a splice, and not for a reader.
         let mut receive = self.receive.borrow_mut();
-        receive.foreign_wants = false;
         let mut pieces = foreign.take_pieces();
         while let Some(piece) = pieces.pop_back() {
             receive.len += piece.len();
