@@ -146,6 +146,9 @@ pub(crate) fn submit_to<P: Prepare>(
     }
     let token = worker.queue.submit(operation)?;
     let completed = worker.queue.keep_if_completed(token);
+    if completed {
+        coop::spend_on_work();
+    }
     let mut operations = worker.operations.borrow_mut();
     operations.insert(token.erase(), completed);
     drop(operations);
