@@ -87,10 +87,16 @@ fn allocations_of(mut round: impl FnMut()) -> u64 {
     allocations() - before
 }
 
+/// On a busy machine more may wait at a time than ever before, and what holds it grows then, once: a
+/// run of rounds is repeated twice. An allocation of an operation's own is in each of them.
 #[track_caller]
-fn allocates_nothing(round: impl FnMut()) {
-    let count = allocations_of(round);
-    assert_eq!(count, 0, "allocations in {ROUNDS} rounds");
+fn allocates_nothing(mut round: impl FnMut()) {
+    let mut counts = Vec::new();
+    let is_quiet = (0..3).any(|_| {
+        counts.push(allocations_of(&mut round));
+        counts.last() == Some(&0)
+    });
+    assert!(is_quiet, "allocations in {ROUNDS} rounds: {counts:?}");
 }
 
 /// Waits for one operation; nothing else is in flight.
