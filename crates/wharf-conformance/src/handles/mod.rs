@@ -105,7 +105,15 @@ pub fn checks(family: &str, backend: BackendKind, carry: fn(BackendKind, &Case))
         not_here: None,
         run: Arc::new(move || carry(backend, &case)),
     };
-    cases().into_iter().map(check).collect()
+    let missing = |&(name, reason): &(&str, &'static str)| Check {
+        name: format!("{family}::{name}"),
+        promise: "C1",
+        alone: false,
+        not_here: Some(reason),
+        run: Arc::new(|| unreachable!("it is not run here")),
+    };
+    let missing = os::missing().iter().map(missing);
+    cases().into_iter().map(check).chain(missing).collect()
 }
 
 /// Runs a case in the first task of a runtime.

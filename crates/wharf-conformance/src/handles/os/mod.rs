@@ -44,3 +44,33 @@ pub(super) fn cases() -> Vec<Case> {
     #[cfg(not(target_os = "linux"))]
     return Vec::new();
 }
+
+/// What this system has no case of, and why: all the ways to end such a wait.
+pub(super) fn missing() -> &'static [(&'static str, &'static str)] {
+    #[cfg(windows)]
+    return &[
+        (
+            "every_way_with_unix_sockets",
+            "Unix sockets are not to be had under Wine, and not shown elsewhere",
+        ),
+        (
+            "every_way_with_pipes",
+            "pipes without a name do not complete",
+        ),
+        (
+            "every_way_with_descriptors_of_others",
+            "AsyncFd is for descriptors",
+        ),
+        ("every_way_with_signals", "there are no signals"),
+        (
+            "every_way_with_children_and_standard_input",
+            "the cases talk to them by pipes of Unix; the tests of the runtime do it here",
+        ),
+        (
+            "splices_and_files_sent_by_the_system",
+            "the cases look at what Linux does for them",
+        ),
+    ];
+    #[cfg(not(windows))]
+    return &[];
+}
