@@ -72,8 +72,8 @@ impl Resume {
     }
 
     #[inline]
-    fn flags(self) -> usize {
-        self.0.addr() & FLAGS
+    fn has(self, flag: usize) -> bool {
+        self.0.addr() & flag != 0
     }
 }
 
@@ -88,16 +88,16 @@ pub(crate) struct Control {
     name: Option<std::rc::Rc<str>>,
     /// The task's own. It is dropped with this frame, when the fiber ends.
     waker: Waker,
-    /// `IS_CANCELLED`, which stays; `HOST_PANICS`: the thread was unwinding when it switched here, and
-    /// the fiber itself need not be.
-    flags: Cell<usize>,
+    /// What came over with the last switch, for its flags. `IS_CANCELLED` is in all that follow the
+    /// first that has it. `HOST_PANICS`: the thread was unwinding when it switched here, and the fiber
+    /// itself need not be.
+    last: Cell<Resume>,
 }
 
 impl Control {
     #[inline]
     fn resumed(&self, resume: Resume) {
-        let cancelled = self.flags.get() & IS_CANCELLED;
-        self.flags.set(cancelled | resume.flags());
+        self.last.set(resume);
         ACTIVE.set(self);
     }
 
@@ -128,13 +128,13 @@ impl Control {
 
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.flags.get() & IS_CANCELLED != 0
+        self.last.get().has(IS_CANCELLED)
     }
 
     /// Whether a panic, or a cancel, is on its way through this fiber's frames.
     #[inline]
     pub(crate) fn is_unwinding(&self) -> bool {
-        thread::panicking() && self.flags.get() & HOST_PANICS == 0
+        thread::panicking() && !self.last.get().has(HOST_PANICS)
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -192,9 +192,25 @@ pub(crate) enum Progress<T> {
     Ended(thread::Result<T>),
 }
 
+type FiberCoroutine<T> = Coroutine<Resume, (), thread::Result<T>, StackMemory>;
+
 /// A fiber's body: its closure, and the stack that it runs on.
 pub(crate) struct Body<T> {
-    coroutine: Option<Coroutine<Resume, (), thread::Result<T>, StackMemory>>,
+    coroutine: Option<FiberCoroutine<T>>,
+}
+
+/// Resumes a fiber while another one runs, which has a runtime of its own within it. It is a case of
+/// its own because each switch would otherwise wait for the memory that the last has written.
+#[cold]
+#[inline(never)]
+fn resume_within<T>(
+    outer: *const Control,
+    coroutine: &mut FiberCoroutine<T>,
+    resume: Resume,
+) -> CoroutineResult<(), thread::Result<T>> {
+    let result = coroutine.resume(resume);
+    ACTIVE.set(outer);
+    result
 }
 
 impl<T: 'static> Body<T> {
@@ -212,7 +228,7 @@ impl<T: 'static> Body<T> {
                     name: wharf::task::name(),
                     // SAFETY: the host is in `resume`, and keeps the waker until it is switched back to.
                     waker: unsafe { &*resume.waker() }.clone(),
-                    flags: Cell::new(0),
+                    last: Cell::new(resume),
                 };
                 control.resumed(resume);
                 let closure = closure.0.take().expect("a fiber begins once");
@@ -232,14 +248,21 @@ impl<T: 'static> Body<T> {
     ///
     /// # Panics
     /// If it has ended.
-    #[inline]
+    // The compiler keeps it out of line otherwise, and has it save all registers: at the price of the
+    // switch itself.
+    #[inline(always)]
     pub(crate) fn resume(&mut self, waker: &Waker, is_cancelled: bool) -> Progress<T> {
         let coroutine = self.coroutine.as_mut();
         let coroutine = coroutine.expect("a fiber that has ended is not resumed");
         let resume = Resume::new(waker, is_cancelled);
         let outer = ACTIVE.get();
-        let result = coroutine.resume(resume);
-        ACTIVE.set(outer);
+        let result = if outer.is_null() {
+            let result = coroutine.resume(resume);
+            ACTIVE.set(ptr::null());
+            result
+        } else {
+            resume_within(outer, coroutine, resume)
+        };
         match result {
             CoroutineResult::Yield(()) => Progress::Suspended,
             CoroutineResult::Return(result) => {
@@ -255,6 +278,8 @@ impl<T: 'static> Body<T> {
     }
 
     /// Gives the stack of a fiber that has ended back.
+    #[cold]
+    #[inline(never)]
     fn recycle(&mut self) {
         if let Some(coroutine) = self.coroutine.take() {
             stack::give(coroutine.into_stack());
