@@ -1,6 +1,6 @@
 //! Running the command: to its end, or as a server that is stopped in the end.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
@@ -22,6 +22,24 @@ pub(crate) fn wharf(words: &[&str]) -> Command {
     command
 }
 
+/// Starts the command.
+pub(crate) fn start(command: &mut Command) -> Child {
+    asked_again(|| command.spawn())
+}
+
+/// Wine 8 says of one start in some thousands, on a busy machine, that it has failed within itself
+/// (ERROR_INTERNAL_ERROR): it is asked again.
+fn asked_again<T>(mut start: impl FnMut() -> io::Result<T>) -> T {
+    let failed_within = |error: &io::Error| cfg!(windows) && error.raw_os_error() == Some(1359);
+    let mut tries = 5;
+    loop {
+        match start() {
+            Err(error) if failed_within(&error) && tries > 0 => tries -= 1,
+            started => return started.expect("the command was built"),
+        }
+    }
+}
+
 /// What a run has come to.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -33,7 +51,7 @@ pub(crate) struct Run {
 impl Run {
     /// Runs the command to its end.
     pub(crate) fn of(mut command: Command) -> Run {
-        Run::from(command.output().expect("the command was built"))
+        Run::from(asked_again(|| command.output()))
     }
 
     /// It did what it was asked for, and complained of nothing.
@@ -91,7 +109,7 @@ impl Server {
     /// As [`Server::start`], with a command that has been prepared.
     pub(crate) fn of(mut command: Command) -> Server {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the command was built");
+        let mut child = start(&mut command);
         let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut line = String::new();
         out.read_line(&mut line).expect("its output can be read");

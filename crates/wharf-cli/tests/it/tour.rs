@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use crate::Case;
 use crate::fixture::{NO_SUCH_FILE, ODD_NAME, ODD_NAME_ESCAPED, PROGRAM, limit_memory, make_fifo};
-use crate::program::{Run, wharf};
+use crate::program::{Run, start, wharf};
 
 pub(crate) const CASES: &[Case] = &[
     ("tour_sends_itself", tour_sends_itself),
@@ -124,7 +124,7 @@ fn tour_of_a_shrinking_file_ends_well(backend: &str) {
     let path = file(directory.path(), 8 << 20);
     let mut command = wharf(&["tour", "--backend", backend, text(&path)]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = child.spawn().expect("the command was built");
+    let mut child = start(child);
     let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
     let mut said = String::new();
     // Wherever it is by now, the file gets shorter under it, once to the middle of a chunk.
@@ -243,7 +243,7 @@ fn tour_refuses_a_picture_that_cannot_be(backend: &str) {
 fn tour_ends_when_its_reader_leaves(backend: &str) {
     let mut command = wharf(&["tour", "--backend", backend]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = child.spawn().expect("the command was built");
+    let mut child = start(child);
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
     out.read_line(&mut line).expect("output is text");
