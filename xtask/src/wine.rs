@@ -140,18 +140,7 @@ pub(crate) fn run(
         }
         println!("\n--- under Wine: {}: {}", part.name, part.about);
         let left = limit.saturating_sub(begin.elapsed());
-        let (mut tally, mut result) = (part.run)(&environment, part.limit.min(left), arguments);
-        // Wine 8 fails by itself at times on a busy machine. A part that fails is run once more, and what
-        // failed at first is told in the last lines all the same.
-        if let Err(reason) = &result {
-            let first = format!(
-                "{}: failed at first, and was run again: {reason}",
-                part.name
-            );
-            let left = limit.saturating_sub(begin.elapsed());
-            (tally, result) = (part.run)(&environment, part.limit.min(left), arguments);
-            tally.not_run.push(first);
-        }
+        let (tally, result) = (part.run)(&environment, part.limit.min(left), arguments);
         let counts = format!("{} passed, {} failed", tally.passed, tally.failed);
         report.push(match &result {
             Ok(()) => format!("{:12} PASS  {counts}", part.name),
