@@ -32,8 +32,8 @@ Commands:
   test [ARGS]           cargo test --workspace ARGS
   conformance [ARGS]    The conformance suite, once for each backend of this machine; ARGS go to the suite
   wine [PART..] [-- ARGS]
-                        The Windows build under Wine: conformance, queue, runtime, fibers, http, command; ARGS go to
-                        the test programs
+                        The Windows build under Wine: conformance, queue, runtime, fibers, http, command,
+                        clients; ARGS go to the test programs
   kqueue [ARGS]         The conformance suite on the kqueue selector, over a stand-in for kqueue(2), on Linux
   cross [TARGET..]      Lints for macOS, FreeBSD, aarch64 Linux and Windows, with warnings denied
   ci [OPTIONS]          Everything that must hold before a change lands
