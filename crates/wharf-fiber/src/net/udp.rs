@@ -47,6 +47,16 @@ struct Shared {
     write_timeout: Patience,
 }
 
+impl Shared {
+    /// What somebody has looked at, or the next that comes.
+    async fn next(&self, looked_at: &mut Option<Datagram>) -> io::Result<Datagram> {
+        match looked_at.take() {
+            Some(datagram) => Ok(datagram),
+            None => self.socket.recv_datagram().await,
+        }
+    }
+}
+
 impl UdpSocket {
     /// Binds a socket to the first of the addresses that can be bound.
     ///
@@ -106,10 +116,7 @@ impl UdpSocket {
         let shared = &*self.shared;
         shared.read_timeout.wait(async {
             let mut looked_at = shared.receiving.lock().await;
-            let datagram = match looked_at.take() {
-                Some(datagram) => datagram,
-                None => shared.socket.recv_datagram().await?,
-            };
+            let datagram = shared.next(&mut looked_at).await?;
             Ok(copy(&datagram, buf))
         })
     }
@@ -132,10 +139,7 @@ impl UdpSocket {
         let shared = &*self.shared;
         shared.read_timeout.wait(async {
             let mut looked_at = shared.receiving.lock().await;
-            let datagram = match looked_at.take() {
-                Some(datagram) => datagram,
-                None => shared.socket.recv_datagram().await?,
-            };
+            let datagram = shared.next(&mut looked_at).await?;
             let copied = copy(&datagram, buf);
             *looked_at = Some(datagram);
             Ok(copied)

@@ -12,7 +12,7 @@ use std::time::Duration;
 use wharf_fiber as fiber;
 use wharf_fiber::net::{TcpListener, TcpStream, UdpSocket};
 
-use crate::{on_each_backend, runtime};
+use crate::{on_each_backend, pair, runtime};
 
 /// Longer than what is copied.
 const LONG: usize = 100_000;
@@ -29,14 +29,6 @@ struct Silence {
     ending: TcpStream,
     locked: wharf::sync::lock::Mutex<()>,
     peers: Vec<TcpStream>,
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = fiber::spawn(move || listener.accept().unwrap().0);
-    let client = TcpStream::connect(address).unwrap();
-    (client, server.join().unwrap())
 }
 
 /// A stream whose buffers are full, and its peer, which reads nothing.

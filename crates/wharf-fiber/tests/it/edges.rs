@@ -9,18 +9,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use wharf_fiber as fiber;
-use wharf_fiber::net::{TcpListener, TcpStream};
 
 use crate::child::{child, is_child};
-use crate::{backends, on_each_backend};
-
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = fiber::spawn(move || listener.accept().unwrap().0);
-    let client = TcpStream::connect(address).unwrap();
-    (client, server.join().unwrap())
-}
+use crate::{backends, on_each_backend, pair};
 
 /// Calls a function when it is dropped.
 struct AtDrop<F: FnMut()>(F);

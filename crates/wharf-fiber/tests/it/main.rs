@@ -17,6 +17,7 @@ mod udp;
 use std::time::Duration;
 
 use wharf_fiber as fiber;
+use wharf_fiber::net::{TcpListener, TcpStream};
 use wharf_queue::BackendKind;
 
 /// Nothing in these tests takes this long.
@@ -36,6 +37,15 @@ fn backends() -> Vec<BackendKind> {
 fn runtime(backend: BackendKind) -> wharf::Runtime {
     let builder = wharf::Runtime::builder().backend(backend);
     builder.build().expect("the backend was probed")
+}
+
+/// The two sides of a connection.
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = fiber::spawn(move || listener.accept().unwrap().0);
+    let client = TcpStream::connect(address).unwrap();
+    (client, server.join().unwrap())
 }
 
 /// Runs a test in a fiber, on each backend.

@@ -8,15 +8,7 @@ use std::time::Duration;
 use wharf_fiber as fiber;
 use wharf_fiber::net::{TcpListener, TcpStream};
 
-use crate::on_each_backend;
-
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = fiber::spawn(move || listener.accept().unwrap().0);
-    let client = TcpStream::connect(address).unwrap();
-    (client, server.join().unwrap())
-}
+use crate::{on_each_backend, pair};
 
 #[test]
 fn aborted_read_leaves_what_comes_to_the_next_reader() {

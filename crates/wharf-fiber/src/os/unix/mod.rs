@@ -46,11 +46,11 @@ pub(crate) fn page_size() -> usize {
     }
 }
 
-/// OpenBSD lets the stack pointer point at nothing else; Linux 6.7 and newer give such memory page by
-/// page and never in huge ones. FreeBSD means something else by it.
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "openbsd"))]
+/// Linux 6.7 and newer give such memory page by page and never in huge ones. FreeBSD means something
+/// else by it.
+#[cfg(target_os = "linux")]
 const MAP_STACK: libc::c_int = libc::MAP_STACK;
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "openbsd")))]
+#[cfg(not(target_os = "linux"))]
 const MAP_STACK: libc::c_int = 0;
 
 /// The memory of one stack, with its guard pages.
@@ -114,7 +114,7 @@ impl StackMemory {
 
 /// Whether the system has made guard pages of this memory by MADV_GUARD_INSTALL, as Linux does from
 /// 6.13 on; older kernels, and memory that is locked, refuse it: madvise(2).
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(target_os = "linux")]
 fn guard_in_page_table(from: *mut libc::c_void, len: usize) -> bool {
     /// From the kernel's `uapi/asm-generic/mman-common.h`; the same on every architecture.
     const MADV_GUARD_INSTALL: libc::c_int = 102;
@@ -122,7 +122,7 @@ fn guard_in_page_table(from: *mut libc::c_void, len: usize) -> bool {
     unsafe { libc::madvise(from, len, MADV_GUARD_INSTALL) == 0 }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(target_os = "linux"))]
 fn guard_in_page_table(_from: *mut libc::c_void, _len: usize) -> bool {
     false
 }
