@@ -356,37 +356,41 @@ fn waits_and_deadlines_of_centuries_sleep(factory: &Factory) {
         nop.expect("room");
         chain.submit();
         next(&queue);
-        // What the connection itself still has to tell, a socket with room for one, is taken
-        // before the sleep whose calls are counted.
-        for _ in 0..4 {
-            look(&queue);
+        // What the connection itself still has to tell, on a busy machine, wakes a sleep as well, but
+        // not each. A sleep of a cut time-out would be woken each time.
+        let mut calls = Vec::new();
+        while calls.last().is_none_or(|&calls| calls > 4) {
+            assert!(
+                calls.len() < 5,
+                "{timeout:?}: {calls:?} system calls for a sleep"
+            );
+            calls.push(calls_of_a_sleep(&queue, timeout));
         }
-        let calls = queue.stats().system_calls;
-        let notifier = queue.notifier();
-        let (go, gone) = std::sync::mpsc::channel::<()>();
-        let begin = Instant::now();
-        let later = std::thread::spawn(move || {
-            let early = gone.recv_timeout(Duration::from_millis(10));
-            notifier.notify();
-            early
-        });
-        let batch = queue.wait(timeout).expect("works");
-        assert!(batch.notified() && batch.is_empty(), "{timeout:?}");
-        assert!(begin.elapsed() >= Duration::from_millis(9), "{timeout:?}");
-        later
-            .join()
-            .expect("no panic")
-            .expect_err("nobody hurried it");
-        drop(go);
-        let calls = queue.stats().system_calls - calls;
-        // One that comes back at once makes thousands in that time.
-        assert!(
-            calls <= 100,
-            "{timeout:?}: {calls} system calls for a sleep"
-        );
         queue.arm().expect("a descriptor");
         assert!(queue.cancel(timer) && queue.cancel(recv));
     }
+}
+
+/// Sleeps until it is notified, and gives how many system calls that took.
+fn calls_of_a_sleep(queue: &Queue, timeout: Duration) -> u64 {
+    let calls = queue.stats().system_calls;
+    let notifier = queue.notifier();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let begin = Instant::now();
+    let later = std::thread::spawn(move || {
+        let early = gone.recv_timeout(Duration::from_millis(10));
+        notifier.notify();
+        early
+    });
+    let batch = queue.wait(timeout).expect("works");
+    assert!(batch.notified() && batch.is_empty(), "{timeout:?}");
+    assert!(begin.elapsed() >= Duration::from_millis(9), "{timeout:?}");
+    later
+        .join()
+        .expect("no panic")
+        .expect_err("nobody hurried it");
+    drop(go);
+    queue.stats().system_calls - calls
 }
 
 fn directories_and_missing_files_are_the_errors_they_are(factory: &Factory) {

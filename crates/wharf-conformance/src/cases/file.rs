@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use wharf_queue::{Queue, op};
+use wharf_queue::{Address, BackendKind, Queue, op};
 
 use crate::fixture::child::{copier, exits_with_three};
 use crate::fixture::host::{NULL, is_inherited, raw_of};
@@ -22,6 +22,8 @@ super::cases!(
     "C12" path_with_a_zero_byte_is_invalid,
     "C1" [linux "no other system opens below a directory and not elsewhere"] open_beneath_does_not_leave_the_directory,
     "C1" pipe_is_read_and_written,
+    "C1" pipe_that_the_queue_makes_carries_bytes,
+    "C1" peer_of_a_pair_is_this_process,
     "C1" [linux "a splice is Linux's"] splice_moves_a_file_into_a_pipe,
     "C1" [linux "a splice is Linux's"] splice_waits_for_either_end_in_turn,
     "C1" [linux "a splice is Linux's"] splice_moves_from_socket_to_socket_by_a_pipe,
@@ -309,6 +311,54 @@ fn splice_waits_for_either_end_in_turn(factory: &Factory) {
     let mut byte = [0];
     to_reader.read_exact(&mut byte).expect("there");
     assert_eq!(&byte, b"b");
+}
+
+/// Where there is no such pipe, it says so.
+fn pipe_that_the_queue_makes_carries_bytes(factory: &Factory) {
+    let queue = factory.queue();
+    for capacity in [0, 1 << 16] {
+        let (read, write) = match queue.pipe(capacity) {
+            Ok(both) => both,
+            Err(error) => return is_refused_on_windows(factory, &error),
+        };
+        assert!(!is_inherited(read.raw()) && !is_inherited(write.raw()));
+        let reading = queue.submit(op::Read::new(&read, vec![0; 16]));
+        let reading = reading.expect("room");
+        assert!(queue.wait(Duration::ZERO).expect("works").is_empty());
+        let writing = queue.submit(op::Write::new(&write, b"through".to_vec()));
+        let writing = writing.expect("room");
+        for _ in 0..2 {
+            match crate::next(&queue).take(reading) {
+                Ok((_, buf)) => assert_eq!(buf, b"through"),
+                Err(other) => drop(other.take(writing).expect("one of the two")),
+            }
+        }
+        drop(write);
+        let ended = queue.submit(op::Read::new(&read, vec![0; 16]));
+        let (outcome, _) = finish(&queue, ended.expect("room"));
+        assert_eq!(outcome.into_result().expect("the end"), 0);
+    }
+}
+
+/// The system knows who made it. Where it does not, it says so; and of other sockets it is an error.
+fn peer_of_a_pair_is_this_process(factory: &Factory) {
+    let queue = factory.queue();
+    let (socket, _peer) = pair(&queue);
+    assert!(socket.peer_credentials().is_err());
+    match queue.socket_pair(&op::Socket::stream_for(&Address::Unnamed)) {
+        Ok((one, other)) => {
+            let (one, other) = (one.peer_credentials(), other.peer_credentials());
+            let peer = one.expect("connected");
+            assert_eq!(peer, other.expect("connected"));
+            assert!(peer.pid.is_none_or(|pid| pid == std::process::id()));
+        }
+        Err(error) => is_refused_on_windows(factory, &error),
+    }
+}
+
+fn is_refused_on_windows(factory: &Factory, error: &std::io::Error) {
+    let refused = (BackendKind::Iocp, ErrorKind::Unsupported);
+    assert_eq!((factory.kind, error.kind()), refused, "{error}");
 }
 
 fn splice_moves_from_socket_to_socket_by_a_pipe(factory: &Factory) {
