@@ -145,11 +145,20 @@ fn task_whose_reads_are_there_at_once_does_not_starve_the_others() {
         let path = dir.path().join("file");
         wharf::fs::write(&path, "cached").await.unwrap();
         let file = wharf::fs::File::open(&path).await.unwrap();
+        let reads = Rc::new(Cell::new(0));
+        let count = reads.clone();
         let busy = wharf::spawn(async move {
             loop {
                 file.read_exact_at(&mut [0; 6], 0).await.unwrap();
+                count.set(count.get() + 1);
             }
         });
+        // Each of them is work of this thread's, and so a larger part of a share.
+        for _ in 0..100 {
+            let before = reads.get();
+            yield_now().await;
+            assert!(reads.get() - before <= 32, "{} reads", reads.get() - before);
+        }
         wharf::time::sleep(std::time::Duration::from_millis(2)).await;
         assert_eq!(wharf::spawn_blocking(|| 3).await.unwrap(), 3);
         busy.abort();
