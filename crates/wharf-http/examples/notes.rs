@@ -1,7 +1,7 @@
 //! Notes over HTTP: axum's router and extractors, on wharf.
 //!
 //! ```console
-//! $ cargo run --release -p wharf-http --example notes -- 127.0.0.1:8080 /tmp/notes
+//! $ cargo run --release -p wharf-http --example notes -- 127.0.0.1:8080 notes
 //! $ curl -X PUT --data 'buy milk' http://127.0.0.1:8080/notes/monday
 //! $ curl http://127.0.0.1:8080/notes/monday
 //! $ curl http://127.0.0.1:8080/notes

@@ -308,8 +308,9 @@ impl Queue {
     /// submitted; then [`wait`](Queue::wait) does not report it. Ask right after
     /// [`submit`](Queue::submit): nothing may have completed since.
     ///
-    /// An emulating backend completes so what the system answers from its caches. On io_uring and
-    /// IOCP hardly anything does.
+    /// What completes so is what the system answers on this thread: from its caches, where a backend
+    /// asks them (all of that on epoll, opens below a directory on io_uring); a splice or a
+    /// `SendFile` that need not wait; and on IOCP what is done at once and posts no packet.
     pub fn keep_if_completed<O>(&self, token: Token<O>) -> bool {
         let newest = self
             .core

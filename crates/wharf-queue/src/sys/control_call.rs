@@ -15,7 +15,7 @@ pub(crate) enum Control {
     Attach(RawHandle),
     /// What is known of a handle that was just opened. On Unix, a file is ready to be used then.
     Inspect(RawHandle),
-    /// Whether the ends of a part of a file, offset and length, are in the cache.
+    /// Whether a part of a file, offset and length, is in the cache, as far as the system tells.
     #[cfg_attr(windows, allow(dead_code, reason = "no call would tell"))]
     Cached(u64, u64),
     /// The bytes of a part of a file, offset and length, if they are in the cache.

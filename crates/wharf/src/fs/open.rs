@@ -81,7 +81,8 @@ impl OpenOptions {
     /// Bypasses the page cache. Offsets, lengths and the memory of buffers must then be multiples of
     /// the device's block size, 4,096 bytes as a rule: use [`File::read_at_owned`] and
     /// [`File::write_at_owned`] with [`AlignedBuf`](crate::io::AlignedBuf). What copies, such as
-    /// [`File::read`] and `send_file`, is `InvalidInput`, and so is the open on a file system that cannot do it.
+    /// [`File::read`] and `send_file`, is `InvalidInput`, and so is the open on a file system that cannot
+    /// do it.
     pub fn direct(&mut self, yes: bool) -> &mut OpenOptions {
         self.direct = yes;
         self

@@ -256,8 +256,9 @@ macro_rules! impl_write {
             /// Where the system can do it (`sendfile`, `TransmitFile`) and the file lives on the
             /// stream's worker, the bytes do not pass through the process; elsewhere they are read and
             /// written. So are, but for Windows, parts of which is not known that they are in the page
-            /// cache: sending them would have the worker wait for the disk. What is changed in the file while sent bytes are on their way may reach the peer changed:
-            /// the system may send its pages, and not copies of them.
+            /// cache: sending them would have the worker wait for the disk. What is changed in the
+            /// file while sent bytes are on their way may reach the peer changed: the system may send
+            /// its pages, and not copies of them.
             ///
             /// Dropping the future stops it: a part is sent, in order, the rest is not. To know how
             /// much it was, use [`send_file_until`](Self::send_file_until).

@@ -277,12 +277,10 @@ impl StreamRef {
         };
         let stopped = async {
             stop.await;
-            Ok((Vec::new(), true))
+            io::Result::Ok((Vec::new(), true))
         };
         let is_over;
-        (copied.buf, is_over) = or(copying, stopped)
-            .await
-            .map_err(|error: io::Error| error)?;
+        (copied.buf, is_over) = or(copying, stopped).await?;
         copied.needs_flush = true;
         Ok((taken.load(Ordering::Relaxed), is_over))
     }
