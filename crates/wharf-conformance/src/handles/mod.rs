@@ -175,7 +175,22 @@ trait Scene: Send {
 /// Lets the worker have a whole turn: it looks at its queue, and reports what has completed. (After a
 /// mere yield it may go on with the tasks that are ready.)
 async fn turn() {
-    sleep(Duration::from_micros(1)).await;
+    let mut length = Duration::from_micros(1);
+    // A sleep that is over before it is first looked at lets nobody run: a longer one, then.
+    while !sleep_has_waited(length).await {
+        length *= 2;
+    }
+}
+
+async fn sleep_has_waited(length: Duration) -> bool {
+    let mut slept = pin!(sleep(length));
+    let mut waited = false;
+    poll_fn(|cx| {
+        let polled = slept.as_mut().poll(cx);
+        waited |= polled.is_pending();
+        polled.map(|()| waited)
+    })
+    .await
 }
 
 /// Polls a future so many times, with a turn of the worker after each, and drops it if it is not

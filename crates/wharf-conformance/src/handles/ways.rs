@@ -200,8 +200,8 @@ async fn abort(kind: Kind) {
     scene.bring();
     collect(&mut *scene).await;
     let (sender, receiver) = std::sync::mpsc::channel();
+    let mut scene = Closing(Some(scene), sender);
     let task = wharf::spawn(async move {
-        let mut scene = Closing(Some(scene), sender);
         if let Some(scene) = &mut scene.0 {
             while let Ok(()) = scene.wait().await {}
         }
