@@ -5,14 +5,6 @@ use std::io;
 /// The exit code of a program that Ctrl-C has ended: 128 and the number of the signal.
 const INTERRUPTED: i32 = 128 + 2;
 
-/// Whether several workers can accept from one listening socket. On Windows it belongs to the
-/// completion port of one of them (CreateIoCompletionPort), and so do its duplicates.
-pub(crate) const SHARES_LISTENERS: bool = cfg!(unix);
-
-/// Whether a server sets `SO_REUSEADDR` to start while connections of an earlier one linger. On
-/// Windows it can do so anyway, and would let others take its port away ("Using SO_REUSEADDR").
-pub(crate) const REUSES_ADDRESSES: bool = cfg!(unix);
-
 /// Lets SIGINT and SIGTERM ask for an end. A second signal ends the program at once.
 #[cfg(unix)]
 pub(crate) fn on_signal(ask: impl FnOnce() + Send + 'static) -> io::Result<()> {

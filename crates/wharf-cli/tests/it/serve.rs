@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::Case;
-use crate::fixture::{HAS_LINKS, Signal, WORKERS, limit_descriptors, link};
+use crate::fixture::{HAS_LINKS, Signal, limit_descriptors, link};
 use crate::program::{Run, Server, wharf};
 
 pub(crate) const CASES: &[Case] = &[
@@ -152,7 +152,7 @@ fn serve_shows_more(backend: &str) {
     let server = start(
         backend,
         &dir,
-        &["--hidden", "--links-out", "--workers", WORKERS],
+        &["--hidden", "--links-out", "--workers", "2"],
     );
     let shown = [("/.hidden", "hidden"), ("/out", "secret")];
     for (path, body) in shown.into_iter().take(1 + usize::from(HAS_LINKS)) {
@@ -286,7 +286,4 @@ fn serve_says_why(backend: &str) {
     let taken = server.address.to_string();
     run(&[&path("root"), "--listen", &taken]).fails(1, &[&taken, "in use", "port 0"]);
     run(&[&path("root"), "--workers", "many"]).fails(2, &["--workers"]);
-    if WORKERS == "1" {
-        run(&[&path("root"), "--workers", "2"]).fails(1, &["one worker serves"]);
-    }
 }

@@ -1,13 +1,15 @@
 //! A server on wharf: accepting, limits, and an orderly end.
 //!
-//! Owns the accept loop and what a user configures. One connection is `connection`'s business, one
-//! exchange `exchange`'s, and how long anything may take `patience`'s.
+//! Owns the accept loop and what a user configures. The connections of one worker are `shift`'s
+//! business, one of them `connection`'s, one exchange `exchange`'s, and how long anything may take
+//! `patience`'s.
 
 mod clock;
 mod connection;
 mod exchange;
 pub(crate) mod parts;
 mod patience;
+mod shift;
 mod stats;
 mod stop;
 mod stream;
@@ -22,15 +24,14 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::service::Service;
-use wharf::net::TcpListener;
+use wharf::net::{TcpListener, TcpStream, least_loaded};
+use wharf::sync::channel;
 
 pub use exchange::{BodyTooLarge, RequestBody};
 pub use stats::{Access, Asked, Stats, Totals};
 pub use stop::Stop;
 
-use clock::Clock;
-use exchange::Connection;
-use stop::Census;
+use shift::Shift;
 
 /// How much, and how slowly, a client may ask.
 ///
@@ -94,8 +95,7 @@ type Log = Arc<dyn Fn(&Access<'_>) + Send + Sync>;
 /// An HTTP server: HTTP/1.1, and HTTP/2 for a client that begins with it.
 ///
 /// It is a configuration, cheap to clone and to send; [`Server::serve`] runs it on the worker that
-/// it is called on. Several workers serve together by calling it with a listener each, and share
-/// the counts.
+/// it is called on, [`Server::serve_on_workers`] on all of them. Its clones share the counts.
 ///
 /// ```no_run
 /// use wharf_http::{Files, Server, Stop};
@@ -171,39 +171,94 @@ impl Server {
         B: Body + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let clock = Clock::new();
-        let census = Census::default();
-        let accepted = self.accept(&listener, &service, &stop, clock, &census);
-        let outcome = until(stop.asked(), accepted).await;
+        let shift = Shift::new(self, service, &stop);
+        let accepting = self.accept(&listener, |stream| shift.begin(stream));
+        let outcome = until(stop.asked(), accepting).await;
         // Nobody shall connect to what will not answer.
         drop(listener);
-        let is_over = wharf::time::timeout(self.limits.drain, census.empty()).await;
-        if is_over.is_err() {
-            stop.end();
-            census.empty().await;
-        }
+        shift.end().await;
         outcome.unwrap_or(Ok(()))
     }
 
-    /// Accepts until that fails for good.
-    async fn accept<S, B>(
+    /// As [`serve`](Server::serve), on all workers of the runtime: each connection goes to the one
+    /// that has the fewest, and stays there. `make` makes the service of each worker, on it.
+    ///
+    /// ```no_run
+    /// use wharf_http::{Files, Server, Stop};
+    /// # fn main() -> std::io::Result<()> {
+    /// wharf::Runtime::builder().workers(4).build()?.block_on(async {
+    ///     let listener = wharf::net::TcpListener::bind("127.0.0.1:8080").await?;
+    ///     let make = || async { Ok(Files::new("public").await?.service()) };
+    ///     Server::new().serve_on_workers(listener, make, Stop::new()).await
+    /// })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`serve`](Server::serve), and that of `make`: then the stop is asked for.
+    pub async fn serve_on_workers<M, F, S, B>(
         &self,
-        listener: &TcpListener,
-        service: &S,
-        stop: &Stop,
-        clock: Clock,
-        census: &Census,
+        listener: TcpListener,
+        make: M,
+        stop: Stop,
     ) -> io::Result<()>
     where
+        M: Fn() -> F + Clone + Send + 'static,
+        F: Future<Output = io::Result<S>> + 'static,
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + 'static,
         S::Future: 'static,
         S::Error: fmt::Display,
         B: Body + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let (hands, shifts): (Vec<_>, Vec<_>) = (0..wharf::runtime::workers())
+            .map(|worker| {
+                let (hand, handed) = channel::unbounded::<TcpStream>();
+                let (server, make, stop) = (self.clone(), make.clone(), stop.clone());
+                let shift = wharf::spawn_on(worker, move || async move {
+                    let service = make().await.inspect_err(|_| stop.ask())?;
+                    let shift = Shift::new(&server, service, &stop);
+                    while let Ok(stream) = handed.recv().await {
+                        shift.begin(stream);
+                    }
+                    shift.end().await;
+                    Ok(())
+                });
+                (hand, shift)
+            })
+            .unzip();
+        let accepting = self.accept(&listener, |stream| {
+            let worker = least_loaded();
+            let hand = hands[worker].clone();
+            // It fails on a connection that has failed, or where the worker takes no more.
+            drop(stream.move_to(worker, |stream| async move {
+                drop(hand.try_send(stream));
+            }));
+        });
+        let outcome = until(stop.asked(), accepting).await;
+        // Nobody shall connect to what will not answer.
+        drop(listener);
+        // What is on its way to a worker arrives yet.
+        drop(hands);
+        let mut outcome = outcome.unwrap_or(Ok(()));
+        if outcome.is_err() {
+            stop.ask();
+        }
+        for shift in shifts {
+            outcome = outcome.and(shift.await?);
+        }
+        outcome
+    }
+
+    /// Accepts until that fails for good.
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+        mut begin: impl FnMut(TcpStream),
+    ) -> io::Result<()> {
         loop {
-            let (stream, peer) = match listener.accept().await {
-                Ok(accepted) => accepted,
+            match listener.accept().await {
+                Ok((stream, _)) => begin(stream),
                 Err(error) => {
                     self.stats.accept_error();
                     if is_fatal(&error) {
@@ -211,21 +266,8 @@ impl Server {
                     }
                     // Want of descriptors or memory passes; asking at once would only be refused.
                     wharf::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
                 }
-            };
-            self.stats.connection();
-            // It fails only on what is no connection any more; the first read will tell.
-            drop(stream.set_nodelay(true));
-            let limits = self.limits;
-            let (stats, log) = (self.stats(), self.log.clone());
-            let connection = Arc::new(Connection::new(peer, limits, clock, stats, log));
-            let present = census.enter();
-            let served = connection::serve(stream, service.clone(), connection, stop.clone());
-            drop(wharf::spawn(async move {
-                served.await;
-                drop(present);
-            }));
+            }
         }
     }
 }

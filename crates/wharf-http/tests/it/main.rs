@@ -8,3 +8,4 @@ mod served;
 mod server;
 #[cfg(unix)]
 mod unix;
+mod workers;

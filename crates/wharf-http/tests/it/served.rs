@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::service::Service;
+use wharf::net::TcpListener;
 use wharf_http::{Files, Limits, RequestBody, Server, Stats, Stop, Totals};
 use wharf_queue::BackendKind;
 
@@ -39,6 +40,37 @@ impl Served {
         B: Body + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        Served::run(kind, 1, limits, async |server, listener, stop| {
+            server.serve(listener, make().await, stop).await
+        })
+    }
+
+    /// Serves on so many workers what `make` makes on each.
+    pub(crate) fn on_workers<F, S, B>(
+        kind: BackendKind,
+        workers: usize,
+        limits: Limits,
+        make: impl Fn() -> F + Clone + Send + 'static,
+    ) -> Served
+    where
+        F: Future<Output = io::Result<S>> + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + 'static,
+        S::Future: 'static,
+        S::Error: fmt::Display,
+        B: Body + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Served::run(kind, workers, limits, async |server, listener, stop| {
+            server.serve_on_workers(listener, make, stop).await
+        })
+    }
+
+    fn run(
+        kind: BackendKind,
+        workers: usize,
+        limits: Limits,
+        serve: impl AsyncFnOnce(Server, TcpListener, Stop) -> io::Result<()> + Send + 'static,
+    ) -> Served {
         let stop = Stop::new();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&lines);
@@ -49,11 +81,11 @@ impl Served {
         let (tell, address) = mpsc::channel();
         let end = stop.clone();
         let thread = std::thread::spawn(move || {
-            let runtime = wharf::Runtime::builder().backend(kind).build()?;
-            runtime.block_on(async {
-                let listener = wharf::net::TcpListener::bind("127.0.0.1:0").await?;
+            let builder = wharf::Runtime::builder().backend(kind).workers(workers);
+            builder.build()?.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await?;
                 tell.send(listener.local_addr()).unwrap();
-                server.serve(listener, make().await, end).await
+                serve(server, listener, end).await
             })
         });
         Served {

@@ -226,16 +226,6 @@ impl ListenerRef {
         })))
     }
 
-    /// The next connection as the queue's handle, on the home worker, to be given away.
-    pub(super) async fn accept_handle(&self) -> io::Result<Handle> {
-        poll_fn(|cx| {
-            let worker = worker::here(self.home.id).ok_or_else(gone)?;
-            let listener = worker.sources.listener(self.key).ok_or_else(gone)?;
-            listener.poll_accept(&worker, cx)
-        })
-        .await
-    }
-
     /// Closes it, and waits until that is done.
     pub(super) async fn close(self) -> io::Result<()> {
         let key = self.key;
@@ -244,10 +234,6 @@ impl ListenerRef {
             listener.give_up(worker)
         })
         .await
-    }
-
-    pub(super) fn home(&self) -> &Arc<Home> {
-        &self.home
     }
 }
 

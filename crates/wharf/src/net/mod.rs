@@ -31,7 +31,7 @@ pub mod unix;
 
 pub use address::{ToAddrs, lookup};
 pub use datagram::Datagram;
-pub use serve::{Serving, serve, serve_sharded};
+pub use serve::{Serving, least_loaded, serve, serve_sharded};
 pub use socket::TcpSocket;
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;

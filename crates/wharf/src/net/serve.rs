@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use wharf_queue::{OwnedHandle, SocketOption};
+use wharf_queue::SocketOption;
 
 use super::stream::StreamRef;
 use super::tcp::{TcpListener, TcpStream};
 use super::{TcpSocket, tcp};
 use crate::runtime::home::{Home, Message, gone};
-use crate::runtime::worker::{self, Worker};
+use crate::runtime::worker;
 use crate::task::{JoinHandle, spawn, spawn_on};
 
 /// Accepts connections and hands each to the worker that has the fewest, where `handler` makes the
@@ -37,7 +37,7 @@ use crate::task::{JoinHandle, spawn, spawn_on};
 /// ```
 ///
 /// # Errors
-/// That of the listener; `NotConnected` on another worker than its own.
+/// That of the listener.
 pub async fn serve<H, F>(listener: TcpListener, handler: H) -> io::Result<()>
 where
     H: Fn(TcpStream) -> F + Send + Sync + 'static,
@@ -45,25 +45,14 @@ where
 {
     let handler = Arc::new(handler);
     loop {
-        let accepted = listener.inner().accept_handle().await;
-        let socket = match accepted {
-            Ok(socket) => socket,
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
             Err(error) if is_passing(&error) => continue,
             Err(error) => return Err(error),
         };
-        let worker = worker::here(listener.inner().home().id).ok_or_else(gone)?;
-        let target = least_loaded(&worker);
-        if target.id == worker.home.id {
-            if let Ok(stream) = TcpStream::from_connected(StreamRef::new(&worker, socket)) {
-                drop(spawn(handler(stream)));
-            }
-            continue;
-        }
-        // A socket that nothing is in flight on can be taken out of its queue.
-        let Ok(owned) = worker.queue.detach(socket) else {
-            continue;
-        };
-        hand_over(&target, owned, handler.clone());
+        let handler = handler.clone();
+        // It fails on a connection that has failed.
+        drop(stream.move_to(least_loaded(), move |stream| handler(stream)));
     }
 }
 
@@ -79,34 +68,92 @@ fn is_passing(error: &io::Error) -> bool {
     is_short || wharf_queue::is_out_of_resources(error)
 }
 
-/// The worker with the fewest connections; the accepting one, if others have as few.
-fn least_loaded(here: &Worker) -> Arc<Home> {
+/// The number of the worker that has the fewest connections; this one's, if others have as few. What
+/// is on its way to a worker counts.
+///
+/// ```
+/// # wharf::Runtime::builder().workers(2).build().unwrap().block_on(async {
+/// use wharf::net::{TcpListener, TcpStream, least_loaded};
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// assert_eq!(least_loaded(), 0);
+/// let client = TcpStream::connect(listener.local_addr()).await?;
+/// assert_eq!(least_loaded(), 1);
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
+///
+/// # Panics
+/// Outside a runtime.
+#[must_use]
+pub fn least_loaded() -> usize {
+    let here = worker::expect_current();
     let load = |home: &Home| home.connections.load(Ordering::Relaxed);
     let homes = here.team.homes().iter();
     let least = homes.min_by_key(|home| (load(home), home.id != here.home.id));
-    least.unwrap_or(&here.home).clone()
+    least.unwrap_or(&here.home).index
 }
 
-fn hand_over<H, F>(target: &Arc<Home>, socket: OwnedHandle, handler: Arc<H>)
-where
-    H: Fn(TcpStream) -> F + Send + Sync + 'static,
-    F: Future<Output = ()> + 'static,
-{
-    // Counted at once, so that a burst does not go to one worker.
-    target.connections.fetch_add(1, Ordering::Relaxed);
-    let message = Message::Call(Box::new(move |worker| {
-        worker.home.connections.fetch_sub(1, Ordering::Relaxed);
-        // It fails only for a connection that is gone.
-        let Ok(socket) = worker.queue.attach(socket) else {
-            return;
-        };
-        if let Ok(stream) = TcpStream::from_connected(StreamRef::new(worker, socket)) {
+impl TcpStream {
+    /// Moves the connection to another worker, where `handler` makes the task that serves it: it
+    /// lives there from then on. On the worker where it is, that is a plain spawn. The number is taken
+    /// modulo that of the workers.
+    ///
+    /// ```
+    /// # wharf::Runtime::builder().workers(2).build().unwrap().block_on(async {
+    /// use wharf::net::{TcpListener, TcpStream};
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let mut client = TcpStream::connect(listener.local_addr()).await?;
+    /// let (stream, _) = listener.accept().await?;
+    /// stream.move_to(1, async |mut stream: TcpStream| {
+    ///     let place = stream.worker().to_string();
+    ///     stream.write_all(place.as_bytes()).await.ok();
+    /// })?;
+    /// let mut buf = [0; 1];
+    /// client.read_exact(&mut buf).await?;
+    /// assert_eq!(&buf, b"1");
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`into_std`](TcpStream::into_std): of a connection that nothing was read from yet, and
+    /// where nothing waits to be sent, there are none. The connection is closed then. On another
+    /// worker than its own, it is done a moment later, and an error is not told.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    #[track_caller]
+    pub fn move_to<H, F>(self, worker: usize, handler: H) -> io::Result<()>
+    where
+        H: FnOnce(TcpStream) -> F + Send + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        let here = worker::expect_current();
+        let target = here.team.home(worker);
+        if target.id == self.home().id {
+            drop(spawn_on(worker, move || async move { handler(self).await }));
+            return Ok(());
+        }
+        if here.home.id != self.home().id {
+            let home = self.home().clone();
+            home.run(move |_| drop(self.move_to(worker, handler)));
+            return Ok(());
+        }
+        let (socket, ends) = self.detach(&here)?;
+        // Counted at once, so that a burst does not go to one worker.
+        target.connections.fetch_add(1, Ordering::Relaxed);
+        let message = Message::Call(Box::new(move |worker| {
+            worker.home.connections.fetch_sub(1, Ordering::Relaxed);
+            // It fails only for a connection that is gone.
+            let Ok(socket) = worker.queue.attach(socket) else {
+                return;
+            };
+            let stream = TcpStream::new(StreamRef::new(worker, socket), ends);
             let task = async move { handler(stream).await };
             drop(crate::task::spawn_in(worker, None, task));
-        }
-    }));
-    // A worker that has ended closes the socket with the message.
-    drop(target.send(message));
+        }));
+        // A worker that has ended closes the socket with the message.
+        drop(target.send(message));
+        Ok(())
+    }
 }
 
 /// Listens on `address` on every worker, with sockets that share the port (`SO_REUSEPORT`): the

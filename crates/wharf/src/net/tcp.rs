@@ -4,15 +4,17 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use wharf_queue::{Address, Handle, SocketOption};
+use wharf_queue::{Address, Handle, OwnedHandle, SocketOption};
 
 use super::address::ToAddrs;
 use super::connect;
 use super::listener::{Accepted, ListenerRef};
 use super::stream::StreamRef;
 use super::stream::methods::{impl_halves, impl_read, impl_splice, impl_write};
+use crate::runtime::home::Home;
 use crate::runtime::worker::{self, Worker};
 
 /// Connections that wait in the system to be accepted.
@@ -129,10 +131,6 @@ impl TcpListener {
     pub async fn close(self) -> io::Result<()> {
         self.inner.close().await
     }
-
-    pub(super) fn inner(&self) -> &ListenerRef {
-        &self.inner
-    }
 }
 
 impl fmt::Debug for TcpListener {
@@ -153,7 +151,7 @@ pub struct TcpStream {
 
 /// The addresses of a connection's two ends: 16 bytes for the commonest family, where two of
 /// `SocketAddr` would take 64.
-enum Ends {
+pub(super) enum Ends {
     V4(SocketAddrV4, SocketAddrV4),
     Other(Box<(SocketAddr, SocketAddr)>),
 }
@@ -278,12 +276,26 @@ impl TcpStream {
     /// `WouldBlock` if something was received or is waited for, or something is not sent yet, which
     /// would be lost; `Unsupported` on another worker than its own.
     pub fn into_std(self) -> io::Result<std::net::TcpStream> {
-        let socket = self.stream.take_out()?;
-        let worker = worker::expect_current();
+        let (socket, _) = self.detach(&worker::expect_current())?;
+        Ok(socket.into())
+    }
+
+    /// Takes the socket out of the worker, which is its own.
+    pub(super) fn detach(self, worker: &Worker) -> io::Result<(OwnedHandle, Ends)> {
+        let TcpStream { stream, ends } = self;
+        let socket = stream.take_out()?;
         match worker.queue.detach(socket) {
-            Ok(owned) => Ok(owned.into()),
+            Ok(owned) => Ok((owned, ends)),
             Err(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
+    }
+
+    pub(super) fn new(stream: StreamRef, ends: Ends) -> TcpStream {
+        TcpStream { stream, ends }
+    }
+
+    pub(super) fn home(&self) -> &Arc<Home> {
+        self.stream.home()
     }
 
     /// Sends what was written, closes the connection, and waits until the socket is given back: as

@@ -11,6 +11,7 @@ use wharf::net::{
     MulticastV4, MulticastV6, SocketOption, TcpListener, TcpSocket, TcpStream, UdpSocket,
     UnixAddress, UnixDatagram, UnixListener, UnixStream, serve, serve_sharded,
 };
+use wharf::sync::channel;
 use wharf::task::yield_now;
 
 use crate::on_each_backend;
@@ -372,6 +373,65 @@ fn connections_are_handed_to_the_worker_that_has_fewest() {
             );
         }
         server.abort();
+    });
+}
+
+#[test]
+fn listener_is_served_from_another_worker_than_its_own() {
+    on_each_backend(3, async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr();
+        let server = wharf::spawn_on(1, move || serve(listener, answer));
+        let workers = wharf::spawn_blocking(move || ask(address, 12));
+        let workers = workers.await.unwrap();
+        for worker in 0..3 {
+            assert!(workers.contains(&worker), "{workers:?}");
+        }
+        server.abort();
+    });
+}
+
+#[test]
+fn connection_moves_to_another_worker_with_what_its_peer_has_sent() {
+    on_each_backend(3, async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr()).await.unwrap();
+        client.write_all(b"from here").await.unwrap();
+        client.flush().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let local = stream.local_addr();
+        let (tell, told) = channel::bounded(1);
+        // By way of a worker where it does not live.
+        let moved = wharf::spawn_on(2, move || async move {
+            stream.move_to(1, move |mut stream: TcpStream| async move {
+                let mut buf = [0; 9];
+                stream.read_exact(&mut buf).await.unwrap();
+                let ends = (stream.local_addr(), stream.peer_addr());
+                tell.send((stream.worker(), buf, ends)).await.unwrap();
+            })
+        });
+        moved.await.unwrap().unwrap();
+        let (worker, buf, ends) = told.recv().await.unwrap();
+        assert_eq!((worker, &buf), (1, b"from here"));
+        assert_eq!(ends, (local, peer));
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn connection_that_has_been_read_from_does_not_move() {
+    on_each_backend(2, async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr()).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        client.write_all(b"abc").await.unwrap();
+        stream.read_exact(&mut [0; 2]).await.unwrap();
+        let unreachable = |_| async { panic!("it has moved") };
+        let error = stream.move_to(1, unreachable).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        // It is closed, and its peer is not left waiting.
+        let end = client.read(&mut [0; 1]).await;
+        assert!(matches!(&end, Ok(0) | Err(_)), "{end:?}");
     });
 }
 
