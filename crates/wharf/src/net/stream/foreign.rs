@@ -18,8 +18,8 @@ use std::io::{self, IoSlice};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::outgoing::ROOM;
 use super::receive::End;
-use super::send::ROOM;
 use crate::buf::PoolBuf;
 use crate::net::Failure;
 

@@ -15,7 +15,7 @@ use wharf_queue::{Handle, IoBuf, IoBufMut};
 
 use super::foreign::{Amount, Foreign, Request, Step};
 use super::lent::LentRead;
-use super::send::Item;
+use super::outgoing::Item;
 use super::{Failure, Stream};
 use crate::buf::{OutBuf, PoolBuf};
 use crate::engine;

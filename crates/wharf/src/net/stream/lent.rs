@@ -14,8 +14,8 @@ use std::task::{Context, Poll, ready};
 use wharf_queue::{IoBuf, IoBufMut, Outcome, op};
 
 use super::Stream;
+use super::outgoing::{Item, Queued};
 use super::receive::{End, State};
-use super::send::{Item, Queued};
 use crate::buf::{OutBuf, PoolBuf};
 use crate::engine::{self, OpFuture, Refused};
 use crate::net::Failure;

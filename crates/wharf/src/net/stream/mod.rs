@@ -1,7 +1,8 @@
 //! A connected stream, as it lives on its worker.
 //!
-//! Owns the socket and both directions: `receive` what has come and nobody has read, `send` what is
-//! on its way out. `foreign` is the way in from other threads, and `handle` what users hold.
+//! Owns the socket and both directions: `receive` what has come and nobody has read, `outgoing` what
+//! is on its way out, and `send` how it goes. `foreign` is the way in from other threads, and `handle`
+//! what users hold.
 //!
 //! ```text
 //!                 handle dropped, all sent
@@ -14,6 +15,7 @@ mod foreign;
 mod handle;
 mod lent;
 pub(crate) mod methods;
+mod outgoing;
 mod receive;
 mod send;
 mod send_file;
@@ -30,9 +32,9 @@ use wharf_queue::Handle;
 pub(crate) use self::foreign::Foreign;
 pub(crate) use self::handle::StreamRef;
 pub(super) use self::handle::moved;
+use self::outgoing::SendSide;
+pub(super) use self::outgoing::{Returned, Ticket};
 use self::receive::Receive;
-use self::send::SendSide;
-pub(super) use self::send::{Returned, Ticket};
 pub(super) use self::splice::Pipe;
 use super::Failure;
 use super::sources::Sources;

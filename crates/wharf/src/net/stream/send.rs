@@ -1,4 +1,4 @@
-//! The sending side of a stream: at most one send in flight, and what waits behind it.
+//! How a stream sends: at most one send in flight, then what waits behind it (`outgoing`).
 //!
 //! ```text
 //!   write(&buf) ---copy---> gathering --+
@@ -15,181 +15,20 @@
 //! takes `&mut`.
 
 use std::cell::RefMut;
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use wharf_queue::{Outcome, Prepare, SubmitError, op};
 
-use super::send_file::FilePart;
+use super::outgoing::{Closing, Item, Queued, Returned, SendSide, Ticket};
 use super::{Foreign, Stream};
 use crate::buf::{OutBuf, PoolBuf};
 use crate::net::Failure;
 use crate::net::sources::Tag;
 use crate::runtime::worker::Worker;
-use crate::slab::Key;
 use crate::task::coop;
-
-/// Bytes that may wait behind the send in flight.
-pub(super) const ROOM: usize = 64 * 1024;
-
-/// The number of an owned write, to know its buffer by; 0 is none.
-pub(crate) type Ticket = u32;
-
-/// What can be sent.
-pub(super) enum Item {
-    Bytes(OutBuf),
-    File(FilePart),
-}
-
-impl Item {
-    /// How much of the room it takes while it waits.
-    fn weight(&self) -> usize {
-        match self {
-            Item::Bytes(buf) => buf.len(),
-            Item::File(_) => ROOM,
-        }
-    }
-
-    pub(super) fn into_buf(self) -> Option<OutBuf> {
-        match self {
-            Item::Bytes(buf) => Some(buf),
-            Item::File(_) => None,
-        }
-    }
-}
-
-pub(super) struct Queued {
-    pub(super) item: Item,
-    pub(super) ticket: Ticket,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-enum Closing {
-    #[default]
-    Open,
-    /// As soon as everything is sent.
-    Wanted,
-    InFlight,
-    Done,
-}
-
-/// What became of an owned write that somebody waits for. These lie with the worker: few streams have
-/// one at a time.
-pub(in crate::net) struct Returned {
-    stream: Key,
-    ticket: Ticket,
-    result: Result<usize, Failure>,
-    /// What was lent; nothing for a part of a file.
-    buf: Option<OutBuf>,
-}
-
-impl Returned {
-    pub(super) fn of_file(stream: Key, ticket: Ticket, result: Result<usize, Failure>) -> Returned {
-        Returned {
-            stream,
-            ticket,
-            result,
-            buf: None,
-        }
-    }
-
-    pub(in crate::net) fn is_of(&self, stream: Key, ticket: Ticket) -> bool {
-        self.stream == stream && self.ticket == ticket
-    }
-}
-
-#[derive(Default)]
-pub(super) struct SendSide {
-    /// Something is in flight; its ticket.
-    pub(super) in_flight: Option<Ticket>,
-    pub(super) queue: VecDeque<Queued>,
-    /// Bytes in the queue.
-    queued_len: usize,
-    gathering: Vec<u8>,
-    /// It is on the worker's list of those that have something to hand over.
-    is_dirty: bool,
-    pub(super) failure: Option<Failure>,
-    closing: Closing,
-    waker: Option<Waker>,
-    last_ticket: Ticket,
-    /// The owned write that is awaited.
-    pub(super) awaited: Ticket,
-}
-
-impl SendSide {
-    fn waiting(&self) -> usize {
-        self.queued_len + self.gathering.len()
-    }
-
-    fn room(&self) -> usize {
-        ROOM.saturating_sub(self.waiting())
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && self.waiting() == 0 && self.queue.is_empty()
-    }
-
-    /// Why nothing more can be written.
-    pub(super) fn refusal(&self) -> Option<io::Error> {
-        match (self.failure, self.closing) {
-            (Some(failure), _) => Some(failure.error()),
-            (None, Closing::Open) => None,
-            (None, _) => Some(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-
-    fn register(&mut self, cx: &Context<'_>) {
-        match &mut self.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-    }
-
-    /// Puts a buffer behind everything that was written before.
-    fn enqueue(&mut self, item: Item, ticket: Ticket) {
-        if !self.gathering.is_empty() {
-            let gathered = std::mem::take(&mut self.gathering);
-            self.queued_len += gathered.len();
-            self.queue.push_back(Queued {
-                item: Item::Bytes(OutBuf::Gathered(gathered)),
-                ticket: 0,
-            });
-        }
-        self.queued_len += item.weight();
-        self.queue.push_back(Queued { item, ticket });
-    }
-
-    /// Takes what has this ticket out of the queue, if it still waits there.
-    pub(super) fn take_queued(&mut self, ticket: Ticket) -> Option<Item> {
-        let position = self.queue.iter().position(|one| one.ticket == ticket)?;
-        let queued = self.queue.remove(position)?;
-        self.queued_len -= queued.item.weight();
-        Some(queued.item)
-    }
-
-    /// Puts something before everything that waits.
-    pub(super) fn put_first(&mut self, queued: Queued) {
-        self.queued_len += queued.item.weight();
-        self.queue.push_front(queued);
-    }
-
-    fn next(&mut self) -> Option<Queued> {
-        if let Some(queued) = self.queue.pop_front() {
-            self.queued_len -= queued.item.weight();
-            return Some(queued);
-        }
-        if self.gathering.is_empty() {
-            return None;
-        }
-        Some(Queued {
-            item: Item::Bytes(OutBuf::Gathered(std::mem::take(&mut self.gathering))),
-            ticket: 0,
-        })
-    }
-}
 
 impl Stream {
     /// Copies as much as there is room for. While it is pending, nothing of it has been taken.

@@ -23,7 +23,7 @@ use wharf_queue::{Handle, IoBuf, OpKind, Outcome, Prepare, SubmitError, Support,
 
 use super::Stream;
 use super::handle::{StreamRef, moved};
-use super::send::{Item, Returned, Ticket};
+use super::outgoing::{Item, Returned, Ticket};
 use crate::fs::{File, Metadata};
 use crate::net::Failure;
 use crate::net::sources::Tag;
