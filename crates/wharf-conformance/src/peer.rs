@@ -1,10 +1,12 @@
 //! The other side: plain sockets of the standard library, and where tests keep their files.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use wharf_queue::{Handle, Queue};
+
+use crate::fixture::host::IS_LOOPBACK_WIDE;
 
 pub(crate) use crate::fixture::host::descriptors;
 
@@ -14,6 +16,19 @@ pub(crate) fn pair(queue: &Queue) -> (Handle, TcpStream) {
     let peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("listens");
     let (stream, _) = listener.accept().expect("connected");
     (queue.attach(stream).expect("a socket"), peer)
+}
+
+/// Any port of an address of this machine that no other test uses, as far as the system has so many
+/// addresses: for those who look at a port after they have closed it. At an address that all use,
+/// somebody else may be given it at that moment.
+pub(crate) fn own_loopback() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    if !IS_LOOPBACK_WIDE {
+        return (Ipv4Addr::LOCALHOST, 0).into();
+    }
+    let [_, _, second, third] = std::process::id().to_be_bytes();
+    let last = 2 + NEXT.fetch_add(1, Ordering::Relaxed) % 250;
+    (Ipv4Addr::new(127, second, third, last as u8), 0).into()
 }
 
 /// Waits until the process has as many descriptors open as it should: a thread of a pool that is

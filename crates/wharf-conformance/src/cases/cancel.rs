@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use wharf_queue::{Outcome, SubmitError, op};
 
-use crate::peer::{Dir, descriptors, pair};
+use crate::fixture::child::nobody_starts_one;
+use crate::peer::{Dir, descriptors, own_loopback, pair};
 use crate::{Factory, finish, next};
 
 super::cases!(
@@ -181,8 +182,7 @@ fn cancelled_send_counts_what_the_peer_gets(factory: &Factory) {
 
 fn close_ends_what_is_in_flight_and_frees_the_port(factory: &Factory) {
     let queue = factory.queue();
-    let any: SocketAddr = "127.0.0.1:0".parse().expect("valid");
-    let listener = queue.listen(any).expect("listens");
+    let listener = queue.listen(own_loopback()).expect("listens");
     let address = listener
         .local_addr()
         .expect("bound")
@@ -217,6 +217,7 @@ fn close_ends_what_is_in_flight_and_frees_the_port(factory: &Factory) {
             .iter()
             .all(|token| order.contains(token))
     );
+    let _alone = nobody_starts_one();
     drop(TcpListener::bind(address).expect("the port is free at once"));
 }
 

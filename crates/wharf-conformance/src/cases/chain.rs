@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use wharf_queue::{Handle, Outcome, Prepare, Queue, SubmitError, op};
 
-use crate::peer::{Dir, pair};
+use crate::fixture::child::nobody_starts_one;
+use crate::peer::{Dir, own_loopback, pair};
 use crate::{Factory, finish, look, next};
 
 super::cases!(
@@ -70,9 +71,10 @@ fn chain_connects_sends_and_receives(factory: &Factory) {
 fn failure_cancels_the_rest_of_a_chain(factory: &Factory) {
     let queue = factory.queue();
     let (socket, _peer) = pair(&queue);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let listener = std::net::TcpListener::bind(own_loopback()).expect("loopback");
     let address = listener.local_addr().expect("bound").into();
     drop(listener);
+    let _alone = nobody_starts_one();
     let client = queue
         .socket(&op::Socket::stream_for(&address))
         .expect("a socket");

@@ -5,7 +5,8 @@ use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 
 use wharf_queue::{IoBuf, Outcome, op};
 
-use crate::peer::{Dir, pair};
+use crate::fixture::child::nobody_starts_one;
+use crate::peer::{Dir, own_loopback, pair};
 use crate::{Factory, finish, finish_keeping, look, next};
 
 super::cases!(
@@ -84,9 +85,10 @@ fn recv_after_a_reset_is_connection_reset(factory: &Factory) {
 
 fn connect_to_nobody_is_refused(factory: &Factory) {
     let queue = factory.queue();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let listener = TcpListener::bind(own_loopback()).expect("loopback");
     let address = listener.local_addr().expect("bound").into();
     drop(listener);
+    let _alone = nobody_starts_one();
     let socket = queue
         .socket(&op::Socket::stream_for(&address))
         .expect("a socket");

@@ -13,7 +13,7 @@ use wharf::time::timeout;
 
 use super::kinds::stream::plain_pair;
 use super::{Case, is_quiet, join, list_cases, poll_times, turn};
-use crate::peer::{Dir, census, census_is, descriptors};
+use crate::peer::{Dir, census, census_is, descriptors, own_loopback};
 
 /// As the contract asks for.
 const RACES: u32 = 3000;
@@ -249,7 +249,7 @@ async fn what_has_completed_wins_over_its_deadline() {
 }
 
 async fn listener_is_closed_at_once_and_its_port_bound_again() {
-    let mut listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let mut listener = TcpListener::bind(own_loopback()).await.expect("loopback");
     let address = listener.local_addr();
     listener.close().await.expect("closed");
     let before = descriptors();

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::io;
 use std::pin::Pin;
+use std::sync::OnceLock;
 
 use super::{BoxFuture, Scene, os};
 
@@ -58,13 +59,24 @@ pub(super) struct Bytes {
     pub(super) got: u64,
 }
 
-/// The byte at a place. The period is prime, so that a shift by any buffer's length shows.
-fn byte_at(place: u64) -> u8 {
-    (place % 251) as u8
-}
+/// After so many bytes they come again. It is prime, so that a shift by any buffer's length shows.
+const PERIOD: usize = 251;
 
+/// The bytes at a place, copied a long piece at a time: there are cases that read all the time until
+/// they are told to stop, and a slow check would be most of what they do.
 pub(super) fn bytes_at(place: u64, count: u64) -> Vec<u8> {
-    (place..place + count).map(byte_at).collect()
+    static PERIODS: OnceLock<Vec<u8>> = OnceLock::new();
+    let periods = PERIODS.get_or_init(|| (0..PERIOD as u8).cycle().take(PERIOD * 256).collect());
+    let count = usize::try_from(count).expect("it fits in memory");
+    let mut bytes = Vec::with_capacity(count);
+    let mut begin = (place % PERIOD as u64) as usize;
+    while bytes.len() < count {
+        let piece = (count - bytes.len()).min(periods.len() - begin);
+        bytes.extend_from_slice(&periods[begin..begin + piece]);
+        // Every piece but the last one ends with a period.
+        begin = 0;
+    }
+    bytes
 }
 
 impl Bytes {
