@@ -5,21 +5,27 @@ use std::time::Duration;
 
 use wharf::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 
-use crate::{PATIENCE, backends, on_each_backend};
+use crate::host::own_loopback;
+use crate::{PATIENCE, backends, on_each_backend, without_children};
 
 #[test]
 fn closed_listener_frees_its_port_and_its_connections() {
-    on_each_backend(1, async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr();
-        let mut waiting = TcpStream::connect(address).await.unwrap();
-        listener.close().await.unwrap();
-        let error = TcpStream::connect(address).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-        // The connection that nobody took has ended, in whatever way the system chose.
-        assert_eq!(waiting.read(&mut [0; 8]).await.unwrap_or(0), 0);
-        drop(TcpListener::bind(address).await.unwrap());
-    });
+    without_children(
+        "closing::closed_listener_frees_its_port_and_its_connections",
+        || {
+            on_each_backend(1, async || {
+                let listener = TcpListener::bind(own_loopback()).await.unwrap();
+                let address = listener.local_addr();
+                let mut waiting = TcpStream::connect(address).await.unwrap();
+                listener.close().await.unwrap();
+                let error = TcpStream::connect(address).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+                // The connection that nobody took has ended, in whatever way the system chose.
+                assert_eq!(waiting.read(&mut [0; 8]).await.unwrap_or(0), 0);
+                drop(TcpListener::bind(address).await.unwrap());
+            });
+        },
+    );
 }
 
 #[test]
@@ -53,57 +59,61 @@ fn closed_stream_has_sent_everything_and_tells_of_errors() {
 
 #[test]
 fn handles_are_closed_from_another_worker() {
-    on_each_backend(2, async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr();
-        let mut peer = std::net::TcpStream::connect(address).unwrap();
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let bound = socket.local_addr();
-        stream.write_all(b"the last").await.unwrap();
-        let closed = wharf::spawn_on(1, move || async move {
-            stream.close().await?;
-            socket.close().await?;
-            listener.close().await
+    without_children("closing::handles_are_closed_from_another_worker", || {
+        on_each_backend(2, async || {
+            let listener = TcpListener::bind(own_loopback()).await.unwrap();
+            let address = listener.local_addr();
+            let mut peer = std::net::TcpStream::connect(address).unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let socket = UdpSocket::bind(own_loopback()).await.unwrap();
+            let bound = socket.local_addr();
+            stream.write_all(b"the last").await.unwrap();
+            let closed = wharf::spawn_on(1, move || async move {
+                stream.close().await?;
+                socket.close().await?;
+                listener.close().await
+            });
+            closed.await.unwrap().unwrap();
+            let mut received = String::new();
+            peer.read_to_string(&mut received).unwrap();
+            assert_eq!(received, "the last");
+            drop(UdpSocket::bind(bound).await.unwrap());
+            drop(TcpListener::bind(address).await.unwrap());
         });
-        closed.await.unwrap().unwrap();
-        let mut received = String::new();
-        peer.read_to_string(&mut received).unwrap();
-        assert_eq!(received, "the last");
-        drop(UdpSocket::bind(bound).await.unwrap());
-        drop(TcpListener::bind(address).await.unwrap());
     });
 }
 
 #[test]
 #[cfg_attr(windows, ignore = "Wine 8 has no Unix sockets")]
 fn unix_handles_are_closed_and_come_in_pairs() {
-    on_each_backend(1, async || {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("socket");
-        let listener = UnixListener::bind(&path).unwrap();
-        listener.close().await.unwrap();
-        let error = UnixStream::connect(&path).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    without_children("closing::unix_handles_are_closed_and_come_in_pairs", || {
+        on_each_backend(1, async || {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("socket");
+            let listener = UnixListener::bind(&path).unwrap();
+            listener.close().await.unwrap();
+            let error = UnixStream::connect(&path).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 
-        let (mut one, mut other) = UnixStream::pair().unwrap();
-        one.write_all(b"there").await.unwrap();
-        one.close().await.unwrap();
-        let mut buf = [0; 8];
-        assert_eq!(other.read(&mut buf).await.unwrap(), 5);
-        assert_eq!(other.read(&mut buf).await.unwrap(), 0);
+            let (mut one, mut other) = UnixStream::pair().unwrap();
+            one.write_all(b"there").await.unwrap();
+            one.close().await.unwrap();
+            let mut buf = [0; 8];
+            assert_eq!(other.read(&mut buf).await.unwrap(), 5);
+            assert_eq!(other.read(&mut buf).await.unwrap(), 0);
 
-        let (one, other) = UnixDatagram::pair().unwrap();
-        one.send(b"a message").await.unwrap();
-        one.close().await.unwrap();
-        assert_eq!(other.recv(&mut [0; 16]).await.unwrap(), 9);
+            let (one, other) = UnixDatagram::pair().unwrap();
+            one.send(b"a message").await.unwrap();
+            one.close().await.unwrap();
+            assert_eq!(other.recv(&mut [0; 16]).await.unwrap(), 9);
 
-        let named = UnixDatagram::bind(dir.path().join("named")).unwrap();
-        let nobody = UnixDatagram::unbound().unwrap();
-        let to = dir.path().join("named");
-        nobody.send_to(b"from nobody", to).await.unwrap();
-        let (len, from) = named.recv_from(&mut buf).await.unwrap();
-        assert_eq!((len, from), (8, wharf::net::Address::Unnamed));
+            let named = UnixDatagram::bind(dir.path().join("named")).unwrap();
+            let nobody = UnixDatagram::unbound().unwrap();
+            let to = dir.path().join("named");
+            nobody.send_to(b"from nobody", to).await.unwrap();
+            let (len, from) = named.recv_from(&mut buf).await.unwrap();
+            assert_eq!((len, from), (8, wharf::net::Address::Unnamed));
+        });
     });
 }
 

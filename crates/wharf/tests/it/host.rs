@@ -1,4 +1,21 @@
-//! What each system has in its own way: looking at processes and open files, and Ctrl-C.
+//! What each system has in its own way: looking at processes and open files, Ctrl-C, and addresses.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Any port of an address of this machine that no other test uses, as far as the system has so many
+/// addresses: for those who look at a port after they have closed it. At an address that all use,
+/// somebody else may be given it at that moment.
+pub(crate) fn own_loopback() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    // Elsewhere, 127.0.0.0/8 is one address and not the whole of it.
+    if !cfg!(any(target_os = "linux", windows)) {
+        return (Ipv4Addr::LOCALHOST, 0).into();
+    }
+    let [_, _, second, third] = std::process::id().to_be_bytes();
+    let last = 2 + NEXT.fetch_add(1, Ordering::Relaxed) % 250;
+    (Ipv4Addr::new(127, second, third, last), 0).into()
+}
 
 #[cfg(unix)]
 mod unix {

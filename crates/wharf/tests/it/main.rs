@@ -67,3 +67,15 @@ fn in_a_process_of_its_own(test: &str, mut program: Command) -> String {
 fn is_alone() -> bool {
     std::env::var_os("WHARF_TEST_ALONE").is_some()
 }
+
+/// Runs the body of a test in a process where no other test starts a child: that would have, until it
+/// is the program that it becomes, a copy of each descriptor, and what the test closes would be open.
+/// There are no such copies on Windows.
+fn without_children(test: &str, body: impl FnOnce()) {
+    if is_alone() || cfg!(windows) {
+        return body();
+    }
+    let program = Command::new(std::env::current_exe().expect("this is one"));
+    let said = in_a_process_of_its_own(test, program);
+    assert!(said.contains("1 passed"), "{test} is no test: {said}");
+}

@@ -3,15 +3,15 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use wharf::net::{TcpListener, TcpStream};
 use wharf::task::yield_now;
-use wharf::time::sleep;
 
-use crate::on_each_backend;
+use crate::host::own_loopback;
+use crate::{on_each_backend, without_children};
 
 /// A connected pair, both on this worker.
 async fn pair() -> (TcpStream, TcpStream) {
@@ -92,19 +92,23 @@ fn read_of_nothing_is_over_at_once_and_a_read_at_the_end_gives_nothing() {
     });
 }
 
+/// Waits for the end of a close that is in the background, and gives the error of a connect then.
+async fn until_nobody_listens(address: SocketAddr) -> io::Error {
+    loop {
+        match TcpStream::connect(address).await {
+            Ok(_) => yield_now().await,
+            Err(error) => return error,
+        }
+    }
+}
+
 #[test]
 fn refused_connection_says_so() {
     on_each_backend(1, async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(own_loopback()).await.unwrap();
         let address = listener.local_addr();
         drop(listener);
-        // The close is in the background: when it is over, nobody listens.
-        let error = loop {
-            match TcpStream::connect(address).await {
-                Ok(_) => yield_now().await,
-                Err(error) => break error,
-            }
-        };
+        let error = until_nobody_listens(address).await;
         let kinds = [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset];
         assert!(kinds.contains(&error.kind()), "{error}");
     });
@@ -358,19 +362,24 @@ fn forgotten_futures_are_sound_and_lose_nothing() {
 
 #[test]
 fn port_can_be_bound_again_after_its_listener_is_dropped() {
-    on_each_backend(1, async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr();
-        let client = TcpStream::connect(address).await.unwrap();
-        let accepted = listener.accept().await.unwrap();
-        let waiting = TcpStream::connect(address).await.unwrap();
-        drop(listener);
-        sleep(Duration::from_millis(1)).await;
-        let again = TcpListener::bind(address).await.unwrap();
-        let _client = TcpStream::connect(address).await.unwrap();
-        again.accept().await.unwrap();
-        drop((client, accepted, waiting));
-    });
+    without_children(
+        "net::port_can_be_bound_again_after_its_listener_is_dropped",
+        || {
+            on_each_backend(1, async || {
+                let listener = TcpListener::bind(own_loopback()).await.unwrap();
+                let address = listener.local_addr();
+                let client = TcpStream::connect(address).await.unwrap();
+                let accepted = listener.accept().await.unwrap();
+                let waiting = TcpStream::connect(address).await.unwrap();
+                drop(listener);
+                until_nobody_listens(address).await;
+                let again = TcpListener::bind(address).await.unwrap();
+                let _client = TcpStream::connect(address).await.unwrap();
+                again.accept().await.unwrap();
+                drop((client, accepted, waiting));
+            });
+        },
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ use wharf::net::{
 use wharf::sync::channel;
 use wharf::task::yield_now;
 
+use crate::host::own_loopback;
 use crate::on_each_backend;
 
 async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
@@ -46,7 +47,7 @@ fn datagram_longer_than_the_buffer_is_cut_and_whole_when_pooled() {
 fn error_of_a_datagram_is_told_to_the_next_call_and_the_socket_goes_on() {
     on_each_backend(1, async || {
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let nobody = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let nobody = UdpSocket::bind(own_loopback()).await.unwrap();
         let address = nobody.local_addr();
         client.send_to(&vec![0; 70_000], address).await.unwrap();
         assert!(client.flush().await.is_err());

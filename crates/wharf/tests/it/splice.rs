@@ -11,7 +11,7 @@ use wharf::io::{splice, splice_bidirectional};
 use wharf::net::{TcpListener, TcpStream, UnixStream};
 use wharf::seam::Duplex;
 
-use crate::{PATIENCE, on_each_backend};
+use crate::{PATIENCE, on_each_backend, without_children};
 
 /// More than all buffers between two sockets hold.
 const LONG: usize = 8 * 1024 * 1024;
@@ -148,24 +148,29 @@ fn splice_runs_on_the_streams_worker_whoever_waits_for_it() {
 #[test]
 #[cfg_attr(windows, ignore = "Windows has no pairs of Unix sockets")]
 fn splice_to_a_peer_that_is_gone_leaves_the_rest_to_the_reader() {
-    on_each_backend(1, async || {
-        let (mut from, client) = plain_pair().await;
-        let (mut to, mut server) = UnixStream::pair().unwrap();
-        // It has read all there was, so that it does not go with a reset.
-        assert_eq!(server.write(b"x").await.unwrap(), 1);
-        drop(join(write_all(client, pattern(50_000))).await);
-        server.close().await.unwrap();
-        let error = splice(&mut from, &mut to, u64::MAX).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
-        assert_eq!(
-            to.write(b"more").await.unwrap_err().kind(),
-            ErrorKind::BrokenPipe
-        );
-        let mut rest = vec![0; 50_000];
-        from.read_exact(&mut rest).await.unwrap();
-        assert!(rest == pattern(50_000));
-        assert_eq!(from.read(&mut rest).await.unwrap(), 0);
-    });
+    without_children(
+        "splice::splice_to_a_peer_that_is_gone_leaves_the_rest_to_the_reader",
+        || {
+            on_each_backend(1, async || {
+                let (mut from, client) = plain_pair().await;
+                let (mut to, mut server) = UnixStream::pair().unwrap();
+                // It has read all there was, so that it does not go with a reset.
+                assert_eq!(server.write(b"x").await.unwrap(), 1);
+                drop(join(write_all(client, pattern(50_000))).await);
+                server.close().await.unwrap();
+                let error = splice(&mut from, &mut to, u64::MAX).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+                assert_eq!(
+                    to.write(b"more").await.unwrap_err().kind(),
+                    ErrorKind::BrokenPipe
+                );
+                let mut rest = vec![0; 50_000];
+                from.read_exact(&mut rest).await.unwrap();
+                assert!(rest == pattern(50_000));
+                assert_eq!(from.read(&mut rest).await.unwrap(), 0);
+            });
+        },
+    );
 }
 
 #[test]
