@@ -25,7 +25,7 @@ pub use options::Builder;
 pub(crate) use options::Options;
 
 use self::home::Home;
-use self::worker::{TASKS_A_TURN, Worker};
+use self::worker::{TASKS_A_TURN, Worker, weight_of_a_poll};
 use crate::task::{self, JoinHandle, coop};
 
 /// The workers of one runtime, as they know each other.
@@ -195,12 +195,13 @@ impl Runtime {
                         self.worker.look(false);
                         return output;
                     }
+                    left = left.saturating_sub(weight_of_a_poll());
                 }
-                let count = self.worker.run_tasks(left);
-                if count == 0 && !home.is_root_woken() {
+                let weight = self.worker.run_tasks(left);
+                if weight == 0 && !home.is_root_woken() {
                     break;
                 }
-                left = left.saturating_sub(count.max(1));
+                left = left.saturating_sub(weight);
             }
             self.worker.look(true);
         }

@@ -4,7 +4,7 @@
 //! (operations, timers, streams) belongs to `engine`, `time` and `net`; here it is only asked.
 //!
 //! ```text
-//!   turn:  run tasks (at most TASKS_A_TURN)
+//!   turn:  run tasks (at most TASKS_A_TURN, and few that use up their budget)
 //!          hand over what streams have gathered
 //!          wait on the queue: not at all if tasks are ready, else until a timer is due
 //!          report completions, take messages, fire timers: all of which wake tasks
@@ -33,6 +33,20 @@ use crate::time::Timers;
 
 /// How many tasks run before the worker looks at its queue again.
 pub(crate) const TASKS_A_TURN: usize = 128;
+
+/// For how many of those a task counts that has used up its budget. If it is the only one that is
+/// ready it would else do so all the turn long, and whoever waits for the queue, another thread or a
+/// timer would wait for as many reads of cached files as that is.
+const TASKS_A_BUDGET: usize = TASKS_A_TURN / 4;
+
+/// For how many tasks of a turn the poll counts that has just ended.
+#[inline]
+pub(crate) fn weight_of_a_poll() -> usize {
+    match coop::is_used_up() {
+        true => TASKS_A_BUDGET,
+        false => 1,
+    }
+}
 
 thread_local! {
     /// The worker that this thread is running.
@@ -231,17 +245,22 @@ impl Worker {
     }
 
     /// Runs up to `limit` of the tasks that are ready now, those that have waited longest first.
-    /// Returns how many.
+    /// Returns how many, by their weights.
     pub(crate) fn run_tasks(&self, limit: usize) -> usize {
-        let count = self.ready.borrow().len().min(limit);
-        for done in 0..count {
+        let count = self.ready.borrow().len();
+        let mut weight = 0;
+        for _ in 0..count {
+            if weight >= limit {
+                break;
+            }
             let Some(runnable) = self.ready.borrow_mut().pop_front() else {
-                return done;
+                break;
             };
             let key = runnable.metadata().key;
             if self.is_aborted(key) {
                 if !self.unwinding.borrow().contains(&key) {
                     drop(runnable);
+                    weight += 1;
                     continue;
                 }
                 self.is_ended.set(true);
@@ -251,8 +270,9 @@ impl Worker {
             runnable.run();
             self.running.set(None);
             self.is_ended.set(false);
+            weight += weight_of_a_poll();
         }
-        count
+        weight
     }
 
     /// Runs tasks until none is ready or it is time to look at the queue.
@@ -261,7 +281,7 @@ impl Worker {
         while left > 0 {
             match self.run_tasks(left) {
                 0 => return,
-                count => left -= count,
+                weight => left = left.saturating_sub(weight),
             }
         }
     }

@@ -20,6 +20,12 @@ pub(crate) fn refill() {
     LEFT.set(BUDGET);
 }
 
+/// Whether the task that was polled last has used up its budget.
+#[inline]
+pub(crate) fn is_used_up() -> bool {
+    LEFT.get() == 0
+}
+
 /// Takes one from the budget; `Pending`, with the task woken, if there is none.
 #[inline]
 pub(crate) fn proceed(cx: &mut Context<'_>) -> Poll<()> {
