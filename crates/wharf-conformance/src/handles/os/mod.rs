@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(unix)]
+mod steps;
+#[cfg(unix)]
 mod unix;
 #[cfg(unix)]
 mod unix_process;
@@ -38,11 +40,14 @@ pub(super) fn sinks() -> &'static [Sink] {
 }
 
 /// What can be shown on this system alone.
+#[cfg_attr(not(unix), expect(unused_mut, reason = "there are none"))]
 pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    #[cfg(unix)]
+    cases.extend(steps::cases());
     #[cfg(target_os = "linux")]
-    return linux::cases();
-    #[cfg(not(target_os = "linux"))]
-    return Vec::new();
+    cases.extend(linux::cases());
+    cases
 }
 
 /// What this system has no case of, and why: all the ways to end such a wait.
