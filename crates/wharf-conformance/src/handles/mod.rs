@@ -14,6 +14,7 @@
 mod copying;
 mod kinds;
 mod os;
+mod proxies;
 mod races;
 mod sinks;
 mod ways;
@@ -90,6 +91,7 @@ pub fn cases() -> Vec<Case> {
         sinks::cases(),
         races::cases(),
         copying::cases(),
+        proxies::cases(),
         os::cases(),
     ]
     .concat()

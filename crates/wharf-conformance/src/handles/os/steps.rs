@@ -21,7 +21,8 @@ use wharf::net::UnixStream;
 
 use crate::handles::copying::check;
 use crate::handles::kinds::bytes_at;
-use crate::handles::{Case, WORKERS, in_flight, is_quiet, join, list_cases, turn};
+use crate::handles::proxies::KEPT;
+use crate::handles::{Case, in_flight, is_quiet, join, list_cases, turn};
 use crate::peer::{census, census_is, descriptors};
 
 /// How many bytes go each way. It is more than the little buffers below hold.
@@ -35,9 +36,6 @@ const PORTION: usize = 24_000;
 
 /// No splice of so little takes so many steps.
 const MOST_STEPS: usize = 400;
-
-/// Descriptors of the pipes that workers may keep for the next splice.
-const KEPT: usize = WORKERS * 16;
 
 list_cases! {
     "C4" splice_dropped_at_any_step_goes_on_as_a_splice,
