@@ -49,8 +49,9 @@ pub struct Case {
     pub promise: &'static str,
     /// Panics if the promise is broken.
     pub run: fn(&Factory),
-    /// It changes the process (its limits, its signals, its filters) or counts what belongs to the
-    /// process, so that it needs one of its own.
+    /// It changes the process (its limits, its signals, its filters), counts what belongs to the
+    /// process, or looks at what it has closed, of which a child that another case starts has a copy
+    /// for a moment: so that it needs a process of its own.
     pub alone: bool,
     /// Where alone it makes sense; `None` for everywhere.
     pub condition: Option<Condition>,

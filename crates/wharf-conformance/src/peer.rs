@@ -1,5 +1,6 @@
 //! The other side: plain sockets of the standard library, and where tests keep their files.
 
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +17,39 @@ pub(crate) fn pair(queue: &Queue) -> (Handle, TcpStream) {
     let peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("listens");
     let (stream, _) = listener.accept().expect("connected");
     (queue.attach(stream).expect("a socket"), peer)
+}
+
+/// Reads what has come of a send, up to a mebibyte, and looks at the queue meanwhile: how much of it
+/// the system takes at once is the system's affair.
+pub(crate) fn read_what_came(queue: &Queue, peer: &mut TcpStream) -> usize {
+    let mut bytes = vec![0; 1 << 20];
+    let mut len = 0;
+    peer.set_nonblocking(true).expect("a socket");
+    loop {
+        match peer.read(&mut bytes[len..]) {
+            // The end, or the room is filled.
+            Ok(0) => break,
+            Ok(count) => len += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+        crate::look(queue);
+    }
+    peer.set_nonblocking(false).expect("a socket");
+    len
+}
+
+/// As [`read_what_came`], when something has come.
+pub(crate) fn read_what_comes(queue: &Queue, peer: &mut TcpStream) -> usize {
+    let begin = std::time::Instant::now();
+    loop {
+        let len = read_what_came(queue, peer);
+        if len > 0 {
+            return len;
+        }
+        assert!(begin.elapsed() < crate::PATIENCE, "nothing is sent");
+        crate::look(queue);
+    }
 }
 
 /// Any port of an address of this machine that no other test uses, as far as the system has so many

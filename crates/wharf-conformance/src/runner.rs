@@ -17,7 +17,6 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Failed, Trial};
 use wharf_queue::BackendKind;
 
-use crate::fixture::child::starting;
 use crate::fixture::host::threads;
 use crate::{not_run, note_not_run};
 
@@ -119,18 +118,14 @@ fn collect(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
 }
 
 fn run_alone(check: &Check, backend: BackendKind) -> Result<(), Failed> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command
+    let mut child = Command::new(std::env::current_exe()?)
         .env(ALONE, format!("{backend}::{}", check.name))
         // The case knows its backend; what it makes without one is made automatically.
         .env_remove("WHARF_BACKEND")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = {
-        let _starting = starting();
-        command.spawn()?
-    };
+        .stderr(Stdio::piped())
+        .spawn()?;
     let (sender, receiver) = mpsc::channel();
     if let Some(output) = child.stdout.take() {
         collect(output, sender.clone());

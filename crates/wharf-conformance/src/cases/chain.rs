@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use wharf_queue::{Handle, Outcome, Prepare, Queue, SubmitError, op};
 
-use crate::fixture::child::nobody_starts_one;
 use crate::peer::{Dir, own_loopback, pair};
 use crate::{Factory, finish, look, next};
 
 super::cases!(
     "C11" chain_runs_in_order,
     "C11" chain_connects_sends_and_receives,
-    "C11" failure_cancels_the_rest_of_a_chain,
+    "C11" [alone] failure_cancels_the_rest_of_a_chain,
     "C11" short_read_breaks_a_chain,
     "C11" cancel_in_the_middle_ends_the_rest_at_once,
     "C11" cancel_of_the_first_ends_all,
@@ -74,7 +73,6 @@ fn failure_cancels_the_rest_of_a_chain(factory: &Factory) {
     let listener = std::net::TcpListener::bind(own_loopback()).expect("loopback");
     let address = listener.local_addr().expect("bound").into();
     drop(listener);
-    let _alone = nobody_starts_one();
     let client = queue
         .socket(&op::Socket::stream_for(&address))
         .expect("a socket");

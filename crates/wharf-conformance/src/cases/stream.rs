@@ -5,7 +5,6 @@ use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 
 use wharf_queue::{IoBuf, Outcome, op};
 
-use crate::fixture::child::nobody_starts_one;
 use crate::peer::{Dir, own_loopback, pair};
 use crate::{Factory, finish, finish_keeping, look, next};
 
@@ -14,7 +13,7 @@ super::cases!(
     "C7" recv_of_nothing_completes_at_once,
     "C7" recv_at_the_end_is_zero,
     "C7" recv_after_a_reset_is_connection_reset,
-    "C7" connect_to_nobody_is_refused,
+    "C7" [alone] connect_to_nobody_is_refused,
     "C7" send_to_a_peer_that_is_gone_fails_without_a_signal,
     "C1" send_all_sends_every_byte,
     "C1" sends_go_on_to_a_peer_that_has_nothing_more_to_say,
@@ -88,7 +87,6 @@ fn connect_to_nobody_is_refused(factory: &Factory) {
     let listener = TcpListener::bind(own_loopback()).expect("loopback");
     let address = listener.local_addr().expect("bound").into();
     drop(listener);
-    let _alone = nobody_starts_one();
     let socket = queue
         .socket(&op::Socket::stream_for(&address))
         .expect("a socket");

@@ -1,6 +1,7 @@
 //! Copies and splices that are given up: what was received and not yet written is there for the next.
 
 use std::io::{Read, Write};
+use std::sync::mpsc::{Sender, channel};
 
 use wharf::io::{copy, copy_bidirectional, splice, splice_bidirectional};
 use wharf::net::TcpStream;
@@ -12,6 +13,10 @@ use crate::fixture::limit::leave_descriptors;
 
 /// How many bytes go through: many times what fits in between.
 pub(super) const LEN: u64 = 3 << 20;
+
+/// How many bytes come one by one where that is so, and how often.
+const PIECE: u64 = 64 << 10;
+const PIECES: u64 = 16;
 
 list_cases! {
     "C4" dropped_copy_loses_no_byte,
@@ -53,16 +58,37 @@ fn not_done<T>(copied: Option<std::io::Result<T>>) -> bool {
 
 /// Streams from a writer and to a reader, which are threads.
 pub(super) fn through() -> (TcpStream, TcpStream, std::thread::JoinHandle<Vec<u8>>) {
+    let (go, from, to, reading) = paced();
+    (0..PIECES).for_each(|_| go.send(()).expect("the writer waits"));
+    (from, to, reading)
+}
+
+/// The same with a writer that waits for a word before each piece. The rest comes at once then, and
+/// fills all buffers.
+fn paced() -> (
+    Sender<()>,
+    TcpStream,
+    TcpStream,
+    std::thread::JoinHandle<Vec<u8>>,
+) {
     let (from, mut writer) = plain_pair();
     let (to, mut reader) = plain_pair();
-    std::thread::spawn(move || writer.write_all(&bytes_at(0, LEN)));
+    let (go, word) = channel();
+    std::thread::spawn(move || {
+        let mut place = 0;
+        for () in word.iter().take(PIECES as usize) {
+            writer.write_all(&bytes_at(place, PIECE))?;
+            place += PIECE;
+        }
+        writer.write_all(&bytes_at(place, LEN - place))
+    });
     let reading = std::thread::spawn(move || {
         let mut got = Vec::new();
         reader.read_to_end(&mut got).expect("an orderly end");
         got
     });
     let wrap = |plain| TcpStream::from_std(plain).expect("a socket");
-    (wrap(from), wrap(to), reading)
+    (go, wrap(from), wrap(to), reading)
 }
 
 async fn dropped_copy_loses_no_byte() {
@@ -74,12 +100,17 @@ async fn dropped_splice_loses_no_byte() {
 }
 
 async fn drop_often(copy: Copy) {
-    let (mut from, mut to, reading) = through();
+    let (go, mut from, mut to, reading) = paced();
     let mut drops = 0;
-    while not_done(poll_times(1 + drops % 7, copy(&mut from, &mut to)).await) {
+    loop {
+        // Each round brings one piece, so that it is dropped as often at least; then all is on its way.
+        let _unheard = go.send(());
+        if !not_done(poll_times(1 + drops % 7, copy(&mut from, &mut to)).await) {
+            break;
+        }
         drops += 1;
     }
-    assert!(drops > 10, "the copy was hardly ever dropped");
+    assert!(drops + 1 >= PIECES as usize, "it has ended before it could");
     drop(to);
     check(&join(reading).await, 0, LEN);
 }

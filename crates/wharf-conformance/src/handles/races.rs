@@ -12,7 +12,7 @@ use wharf::net::{TcpListener, TcpStream, UdpSocket};
 use wharf::time::timeout;
 
 use super::kinds::stream::plain_pair;
-use super::{Case, is_quiet, join, list_cases, poll_times, turn};
+use super::{Case, PATIENCE, is_quiet, join, list_cases, poll_times, turn};
 use crate::peer::{Dir, census, census_is, descriptors, own_loopback};
 
 /// As the contract asks for.
@@ -168,7 +168,7 @@ async fn dropped_connects_leave_nothing_open() {
     is_quiet(0).await;
     accept_all(&listener, address, &mut accepted);
     for mut stream in accepted.drain(..) {
-        stream.set_nonblocking(true).expect("a socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         match stream.read(&mut [0; 1]) {
             Ok(count) => assert_eq!(count, 0, "nothing was sent"),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
@@ -213,7 +213,7 @@ async fn datagram_is_kept_whole_by_a_dropped_receive() {
 
 /// The worker is kept from looking until both have happened, and then finds them in one batch.
 async fn what_has_completed_wins_over_its_deadline() {
-    const PATIENCE: Duration = Duration::from_millis(20);
+    const TIME: Duration = Duration::from_millis(20);
     let (plain, mut peer) = plain_pair();
     let mut stream = wrapped(plain);
     // The first read makes the worker's buffers, which takes its time.
@@ -226,13 +226,13 @@ async fn what_has_completed_wins_over_its_deadline() {
                 let mut buf = [0; 8];
                 stream.read(&mut buf).await.expect("connected")
             };
-            let read = timeout(PATIENCE, read).await;
+            let read = timeout(TIME, read).await;
             (read, stream)
         });
         turn().await;
-        let is_waiting = begin.elapsed() < PATIENCE;
+        let is_waiting = begin.elapsed() < TIME;
         peer.write_all(&[round]).expect("connected");
-        while begin.elapsed() < PATIENCE * 2 {
+        while begin.elapsed() < TIME * 2 {
             std::thread::yield_now();
         }
         let read;

@@ -11,7 +11,6 @@ use wharf::io::{AsyncFd, Interest};
 use wharf::net::{UnixDatagram, UnixListener, UnixStream};
 use wharf::process::ChildStdout;
 
-use crate::fixture::child::{nobody_starts_one, starting};
 use crate::fixture::pipe::pipe;
 use crate::handles::kinds::datagram::{
     Receive, Receiving, receive, recv, recv_datagram, recv_from,
@@ -83,10 +82,7 @@ impl Drop for Cat {
 fn child(read: Read<ChildStdout>) -> Box<dyn Scene> {
     let mut command = Command::new("cat");
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = {
-        let _starting = starting();
-        command.spawn().expect("cat")
-    };
+    let mut child = command.spawn().expect("cat");
     let stdout = child.stdout.take().expect("piped");
     let mut twin = std::fs::File::from(OwnedFd::from(stdout).try_clone().expect("a duplicate"));
     let stdout = OwnedFd::from(twin.try_clone().expect("a duplicate"));
@@ -234,7 +230,6 @@ impl Scene for UnixAccepting {
         let dir = self.dir;
         drop(self.listener);
         Box::new(move || {
-            let _alone = nobody_starts_one();
             let refused = PlainStream::connect(dir.0.join("socket")).unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         })

@@ -14,7 +14,6 @@ use wharf::io::{Stdin, StdinLines, stdin};
 use wharf::process::{Child, Command};
 use wharf::signal::{Signal, SignalKind, signal};
 
-use crate::fixture::child::starting;
 use crate::fixture::pipe::{become_input, pipe};
 use crate::fixture::signal::{exists, send_to_process};
 use crate::handles::kinds::{Bytes, Kind};
@@ -53,10 +52,7 @@ impl Children {
         let (reader, writer) = pipe();
         let mut command = Command::new("sh");
         command.args(["-c", "read status; exit $status"]);
-        let child = {
-            let _starting = starting();
-            command.stdin(Stdio::from(reader)).spawn().expect("sh")
-        };
+        let child = command.stdin(Stdio::from(reader)).spawn().expect("sh");
         let status = self.next % 200;
         self.children.push_back((child, status));
         self.untold.push_back((File::from(writer), status));

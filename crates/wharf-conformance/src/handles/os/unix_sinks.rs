@@ -9,7 +9,6 @@ use wharf::fs::File;
 use wharf::net::{UnixDatagram, UnixStream};
 use wharf::process::ChildStdin;
 
-use crate::fixture::child::starting;
 use crate::fixture::pipe::pipe;
 use crate::handles::sinks::kinds::{
     Datagrams, Kind, LITTLE, Sending, flush, send_file, send_piece, write, write_mixed,
@@ -63,10 +62,7 @@ impl Drop for Cat {
 fn child(write: Write<ChildStdin>) -> Pair {
     let mut command = Command::new("cat");
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = {
-        let _starting = starting();
-        command.spawn().expect("cat")
-    };
+    let mut child = command.spawn().expect("cat");
     let stdin = ChildStdin::from(child.stdin.take().expect("piped"));
     pair(
         stdin,
