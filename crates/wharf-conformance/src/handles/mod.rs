@@ -189,7 +189,8 @@ async fn sleep_has_waited(length: Duration) -> bool {
     let mut waited = false;
     poll_fn(|cx| {
         let polled = slept.as_mut().poll(cx);
-        waited |= polled.is_pending();
+        // One that is over may have to wait for this task's next share, which is no turn.
+        waited |= polled.is_pending() && !slept.is_elapsed();
         polled.map(|()| waited)
     })
     .await

@@ -55,21 +55,12 @@ pub(crate) fn spend_on_work() {
 
 /// Calls `f` with an unlimited budget: for what is polled once, and cannot come back later.
 pub(crate) fn without_limit<R>(f: impl FnOnce() -> R) -> R {
-    with_budget(u32::MAX, f)
-}
-
-/// Calls `f` with a full budget if there is none left; `None` if there is.
-pub(crate) fn with_another_share<R>(f: impl FnOnce() -> R) -> Option<R> {
-    (LEFT.get() == 0).then(|| with_budget(BUDGET, f))
-}
-
-fn with_budget<R>(budget: u32, f: impl FnOnce() -> R) -> R {
     struct Restore(u32);
     impl Drop for Restore {
         fn drop(&mut self) {
             LEFT.set(self.0);
         }
     }
-    let _restore = Restore(LEFT.replace(budget));
+    let _restore = Restore(LEFT.replace(u32::MAX));
     f()
 }

@@ -21,7 +21,7 @@ use std::future::Future;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use wharf_queue::Moment;
@@ -33,6 +33,7 @@ pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
 use crate::runtime::home::Home;
 use crate::runtime::worker;
 use crate::slab::Key;
+use crate::task::coop;
 
 /// A moment of the worker's clock.
 ///
@@ -179,6 +180,8 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let worker = worker::expect_current();
         if worker.now() >= self.deadline.0 {
+            // Ticks that were missed, and time-outs of nothing, never have to wait.
+            ready!(coop::proceed(cx));
             self.cancel();
             return Poll::Ready(());
         }

@@ -4,13 +4,12 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
 use super::{Instant, Sleep, sleep, sleep_until};
-use crate::task::coop;
 
 /// The deadline passed before the future was ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,11 +79,8 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(output) = this.future.as_mut().poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        ready!(this.sleep.poll(cx));
-        // What was there and was not given, because the task has had its share, has come in time.
-        match coop::with_another_share(|| this.future.poll(cx)) {
-            Some(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            Some(Poll::Pending) | None => Poll::Ready(Err(Elapsed(()))),
-        }
+        // What is there and is not given, because the task has had its share, has come in time: then
+        // the sleep says as little, and both are asked again.
+        this.sleep.poll(cx).map(|()| Err(Elapsed(())))
     }
 }

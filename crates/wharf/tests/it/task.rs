@@ -178,6 +178,37 @@ fn task_whose_reads_are_there_at_once_does_not_starve_the_others() {
 }
 
 #[test]
+fn task_whose_timers_are_always_due_does_not_starve_the_others() {
+    use wharf::time::{interval, sleep, timeout};
+    const MANY: usize = 1_000_000;
+    const NOTHING: std::time::Duration = std::time::Duration::ZERO;
+    on_each_backend(1, async || {
+        let ticking = wharf::spawn(async {
+            // No machine is so fast, so that it is late for ever.
+            let mut ticks = interval(std::time::Duration::from_nanos(1));
+            for _ in 0..MANY {
+                ticks.tick().await;
+            }
+        });
+        let sleeping = wharf::spawn(async {
+            for _ in 0..MANY {
+                sleep(NOTHING).await;
+            }
+        });
+        let timing_out = wharf::spawn(async {
+            for _ in 0..MANY {
+                let _elapsed = timeout(NOTHING, pending::<()>()).await;
+            }
+        });
+        yield_now().await;
+        for busy in [ticking, sleeping, timing_out] {
+            busy.abort();
+            assert!(busy.await.unwrap_err().is_cancelled());
+        }
+    });
+}
+
+#[test]
 fn spawn_on_runs_on_the_other_worker() {
     on_each_backend(3, async || {
         let here = std::thread::current().id();
