@@ -209,7 +209,10 @@ async fn pass_some(
 ) -> io::Result<Passed> {
     let (times, len) = (1 + random.below(12), 1 + random.number() % 200_000);
     let is_all = match random.below(7) {
-        0 => poll_times(times, copy(from, to)).await.is_some(),
+        0 => poll_times(times, copy(from, to))
+            .await
+            .transpose()?
+            .is_some(),
         1 => splice(from, to, len).await? < len,
         2 => {
             let mut buf = vec![0; 1 + random.below(9000)];

@@ -40,6 +40,7 @@ const MOST_STEPS: usize = 400;
 list_cases! {
     "C4" splice_dropped_at_any_step_goes_on_as_a_splice,
     "C4" splice_dropped_at_any_step_goes_on_as_reads_and_writes,
+    "C4" splice_of_what_came_before_with_its_end_may_be_dropped_at_any_step,
     "C4" splice_both_ways_dropped_at_any_step_goes_on,
     "C4" splice_whose_source_ends_at_any_step_moves_all_before_that,
     "C7" splice_whose_source_resets_at_any_step_says_so,
@@ -169,6 +170,26 @@ impl Peers {
         None
     }
 
+    /// As many, with a sink that reads a little in each.
+    async fn slow_steps<F: Future>(
+        &mut self,
+        count: usize,
+        mut splicing: Pin<Box<F>>,
+    ) -> Option<F::Output> {
+        for _ in 0..count {
+            let mut little = [0; 4000];
+            if let Ok(count) = self.sink().plain.read(&mut little) {
+                self.sink().got.extend_from_slice(&little[..count]);
+            }
+            let polled = poll_fn(|cx| Poll::Ready(splicing.as_mut().poll(cx))).await;
+            if let Poll::Ready(output) = polled {
+                return Some(output);
+            }
+            turn().await;
+        }
+        None
+    }
+
     /// Goes on until a future is done, with peers that end when they have written everything.
     async fn until_done<F: Future>(&mut self, mut future: Pin<&mut F>) -> F::Output {
         let mut ended = [false; 2];
@@ -259,6 +280,50 @@ async fn splice_dropped_at_any_step_goes_on_as_reads_and_writes() {
         cut
     })
     .await;
+}
+
+/// The end is known then, and what comes before it is in the hands of the splice.
+async fn splice_of_what_came_before_with_its_end_may_be_dropped_at_any_step() {
+    /// Less than a stream receives before it is read.
+    const LEN: u64 = 60_000;
+    for is_elsewhere in [false, true] {
+        at_every_step(async |count| {
+            let Scene {
+                mut from,
+                mut to,
+                mut peers,
+            } = Scene::new(LEN, 0);
+            let mut buf = [0; 1];
+            let mut reading = Box::pin(from.read_exact(&mut buf));
+            peers.until_done(reading.as_mut()).await.expect("open");
+            drop(reading);
+            while !peers.source().is_all_written() {
+                peers.source().step();
+                turn().await;
+            }
+            peers.source().end();
+            for _ in 0..8 {
+                turn().await;
+            }
+            let splicing = Box::pin(splice(&mut from, &mut to, u64::MAX));
+            let cut = peers.slow_steps(count, splicing).await.is_none();
+            // At once, before the splice has given back what it has.
+            let reading = async move {
+                let mut rest = Vec::new();
+                read_on(&mut from, &mut rest).await.expect("ended in order");
+                (rest, from)
+            };
+            let (rest, _from) = match is_elsewhere {
+                true => wharf::spawn_on(1, move || reading).await.expect("no panic"),
+                false => reading.await,
+            };
+            drop(to);
+            let got = [buf.to_vec(), peers.read_out().await, rest].concat();
+            check(&got, 0, LEN);
+            cut
+        })
+        .await;
+    }
 }
 
 async fn splice_both_ways_dropped_at_any_step_goes_on() {

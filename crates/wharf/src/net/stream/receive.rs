@@ -14,8 +14,9 @@
 //! 3, 4 the final completion. End and error are sticky, and come behind the data before them.
 //!
 //! From RESTING, a fiber may also lend its own buffer for one receive: LENT, and back; see `lent`. A
-//! splice takes the whole side for as long as it goes on, which is LENT as well; if it finds the side
-//! armed, it is CLAIMED until that receive has ended; see `splice`.
+//! splice takes the whole side for as long as it goes on: SPLICED, and back; if it finds the side armed,
+//! it is CLAIMED until that receive has ended; see `splice`. While SPLICED, nobody else is told of the
+//! end: the splice may have taken what comes before it, and give that back.
 
 use std::collections::VecDeque;
 use std::io;
@@ -50,9 +51,10 @@ pub(super) enum State {
     Ending,
     /// As `Ending`, and a splice wants the side next.
     Claimed,
-    /// A receive into a lent buffer is in flight or about to be, see `lent`; or a splice has the side,
-    /// see `splice`.
+    /// A receive into a lent buffer is in flight or about to be, see `lent`.
     Lent(Option<Token>),
+    /// A splice has the side, and everything that came before the end, see `splice`.
+    Spliced,
 }
 
 /// Pieces in order. The first has a place of its own: most often there is no other, and then an
@@ -172,7 +174,7 @@ impl Stream {
         worker: &Rc<Worker>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        match receive.end {
+        match receive.visible_end() {
             Some(End::Eof) => return Poll::Ready(Ok(())),
             Some(End::Failed(failure)) => return Poll::Ready(Err(failure.error())),
             None => {}
@@ -300,7 +302,7 @@ impl Stream {
         let Some(foreign) = foreign.as_ref() else {
             return false;
         };
-        if receive.len == 0 && receive.end.is_none() {
+        if receive.len == 0 && receive.visible_end().is_none() {
             return false;
         }
         receive.foreign_wants = false;
@@ -312,7 +314,7 @@ impl Stream {
             pieces.push_back(piece);
         }
         receive.len = 0;
-        foreign.bring(pieces, receive.end);
+        foreign.bring(pieces, receive.visible_end());
         true
     }
 
@@ -374,7 +376,11 @@ impl Stream {
                 worker.queue.cancel(token);
             }
             // A splice sees it when its socket has become readable by that.
-            State::Lent(None) | State::Claimed | State::Resting | State::Ending => {}
+            State::Lent(None)
+            | State::Spliced
+            | State::Claimed
+            | State::Resting
+            | State::Ending => {}
         }
         if receive.foreign_wants {
             self.feed_foreign(&mut receive, &worker.sources);
@@ -426,7 +432,12 @@ impl Receive {
 
     /// Whether the peer closed its side and everything before that has been read.
     pub(super) fn is_read_to_its_end(&self) -> bool {
-        self.pieces.first.is_none() && matches!(self.end, Some(End::Eof))
+        self.pieces.first.is_none() && matches!(self.visible_end(), Some(End::Eof))
+    }
+
+    /// The end, for those who find nothing before it.
+    fn visible_end(&self) -> Option<End> {
+        self.end.filter(|_| self.state != State::Spliced)
     }
 
     /// Puts a piece, with memory of its own, behind those that are there.

@@ -454,7 +454,7 @@ impl Stream {
         let mut receive = self.receive.borrow_mut();
         match receive.state {
             State::Resting => {
-                receive.state = State::Lent(None);
+                receive.state = State::Spliced;
                 return Poll::Ready(());
             }
             State::Armed(token) => {
@@ -462,7 +462,7 @@ impl Stream {
                 receive.state = State::Claimed;
             }
             State::Ending => receive.state = State::Claimed,
-            State::Claimed | State::Lent(_) => {}
+            State::Claimed | State::Lent(_) | State::Spliced => {}
         }
         worker.sources.claim(self.key(), cx);
         Poll::Pending
