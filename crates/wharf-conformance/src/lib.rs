@@ -6,6 +6,7 @@
 //! that this machine has.
 
 mod cases;
+pub mod ctrl_c;
 mod fixture;
 pub mod handles;
 mod peer;

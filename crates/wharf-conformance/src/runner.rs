@@ -18,6 +18,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use wharf_queue::BackendKind;
 
 use crate::fixture::host::threads;
+use crate::fixture::signal::set_apart;
 use crate::{not_run, note_not_run};
 
 /// One case on one backend.
@@ -118,14 +119,16 @@ fn collect(mut from: impl Read + Send + 'static, to: mpsc::Sender<String>) {
 }
 
 fn run_alone(check: &Check, backend: BackendKind) -> Result<(), Failed> {
-    let mut child = Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    set_apart(&mut command);
+    command
         .env(ALONE, format!("{backend}::{}", check.name))
         // The case knows its backend; what it makes without one is made automatically.
         .env_remove("WHARF_BACKEND")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+        .stderr(Stdio::piped());
+    let mut child = command.spawn()?;
     let (sender, receiver) = mpsc::channel();
     if let Some(output) = child.stdout.take() {
         collect(output, sender.clone());

@@ -95,7 +95,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let shared = all().into_iter();
     let shared = shared.map(|kind| (kind, SEES_COPIES.contains(&kind.name)));
-    let own = of_the_process().iter().map(|kind| (*kind, true));
+    let own = of_the_process().into_iter().map(|kind| (kind, true));
     let kinds: Vec<_> = shared.chain(own).collect();
     for way in WAYS {
         for &(kind, alone) in &kinds {

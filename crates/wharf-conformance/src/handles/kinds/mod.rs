@@ -3,8 +3,13 @@
 //! Owns the accounts by which a loss, a double or a wrong order shows.
 
 mod accept;
+mod child;
 pub(super) mod datagram;
 mod file;
+mod foreign;
+mod pipe;
+mod signal;
+mod stdin;
 pub(super) mod stream;
 mod task;
 mod time;
@@ -15,8 +20,9 @@ use std::hash::Hash;
 use std::io;
 use std::pin::Pin;
 use std::sync::OnceLock;
+use std::time::Instant;
 
-use super::{BoxFuture, Scene, os};
+use super::{BoxFuture, PATIENCE, Scene, os};
 
 /// A scene that is being set up on the current worker.
 pub(super) type Making = Pin<Box<dyn Future<Output = Box<dyn Scene>>>>;
@@ -35,15 +41,19 @@ pub(super) fn all() -> Vec<Kind> {
         accept::KINDS,
         datagram::KINDS,
         file::KINDS,
+        pipe::KINDS,
+        child::KINDS,
+        foreign::KINDS,
         task::KINDS,
         time::KINDS,
+        os::kinds(),
     ];
-    [everywhere.concat(), os::kinds()].concat()
+    everywhere.concat()
 }
 
 /// Those that are on something of the whole process, so that a case needs one of its own.
-pub(super) fn of_the_process() -> &'static [Kind] {
-    os::kinds_of_the_process()
+pub(super) fn of_the_process() -> Vec<Kind> {
+    [signal::KINDS, stdin::KINDS].concat()
 }
 
 /// A read of a handle, given how many bytes were read before.
@@ -51,6 +61,15 @@ pub(super) type Read<S> = for<'a> fn(&'a mut S, u64) -> BoxFuture<'a, io::Result
 
 /// Reads exactly so many bytes from another handle of the same thing.
 pub(super) type Twin = Box<dyn FnOnce(&mut [u8]) + Send>;
+
+/// Waits on this thread for what others bring about.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < PATIENCE, "{what}");
+        std::thread::yield_now();
+    }
+}
 
 /// The bytes of a stream, each known by its place.
 #[derive(Default)]

@@ -7,8 +7,6 @@ mod steps;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-mod unix_process;
-#[cfg(unix)]
 mod unix_sinks;
 
 use super::Case;
@@ -16,17 +14,9 @@ use super::kinds::Kind;
 use super::sinks::kinds::Kind as Sink;
 
 /// Those of this system.
-pub(super) fn kinds() -> Vec<Kind> {
+pub(super) fn kinds() -> &'static [Kind] {
     #[cfg(unix)]
-    return [unix::KINDS, unix_process::KINDS].concat();
-    #[cfg(not(unix))]
-    return Vec::new();
-}
-
-/// Those on something of the whole process.
-pub(super) fn kinds_of_the_process() -> &'static [Kind] {
-    #[cfg(unix)]
-    return unix_process::KINDS_OF_THE_PROCESS;
+    return unix::KINDS;
     #[cfg(not(unix))]
     return &[];
 }
@@ -57,19 +47,6 @@ pub(super) fn missing() -> &'static [(&'static str, &'static str)] {
         (
             "every_way_with_unix_sockets",
             "Unix sockets are not to be had under Wine, and not shown elsewhere",
-        ),
-        (
-            "every_way_with_pipes",
-            "pipes without a name do not complete",
-        ),
-        (
-            "every_way_with_descriptors_of_others",
-            "AsyncFd is for descriptors",
-        ),
-        ("every_way_with_signals", "there are no signals"),
-        (
-            "every_way_with_children_and_standard_input",
-            "the cases talk to them by pipes of Unix; the tests of the runtime do it here",
         ),
         (
             "splices_and_files_sent_by_the_system",

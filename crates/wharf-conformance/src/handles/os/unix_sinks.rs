@@ -1,15 +1,11 @@
-//! Unix sockets, pipes, and a child's input, as what is written to.
+//! Unix sockets, as what is written to.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram as PlainDatagram, UnixStream as PlainStream};
-use std::process::{Child, Command, Stdio};
 
 use socket2::SockRef;
-use wharf::fs::File;
 use wharf::net::{UnixDatagram, UnixStream};
-use wharf::process::ChildStdin;
 
-use crate::fixture::pipe::pipe;
 use crate::handles::sinks::kinds::{
     Datagrams, Kind, LITTLE, Sending, flush, send_file, send_piece, write, write_mixed,
     write_owned, write_vectored,
@@ -34,43 +30,6 @@ fn sending(write: Write<Sending<UnixStream>>) -> Pair {
     let (stream, peer) = stream();
     let flush: Flush<Sending<UnixStream>> = flush!(|sending| sending.stream);
     pair(Sending::new(stream), Style::Part, write, flush, peer)
-}
-
-fn piped(style: Style, write: Write<File>) -> Pair {
-    let (reader, writer) = pipe();
-    let file = File::from_std(std::fs::File::from(writer)).expect("a pipe");
-    let reader = std::fs::File::from(reader);
-    pair(file, style, write, flush!(|file| file), reader)
-}
-
-/// Reads what a child passes on, and waits for it when that is over.
-struct Cat(Child);
-
-impl std::io::Read for Cat {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        self.0.stdout.as_mut().expect("piped").read(buf)
-    }
-}
-
-impl Drop for Cat {
-    fn drop(&mut self) {
-        // It ends with its input.
-        drop(self.0.wait());
-    }
-}
-
-fn child(write: Write<ChildStdin>) -> Pair {
-    let mut command = Command::new("cat");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("cat");
-    let stdin = ChildStdin::from(child.stdin.take().expect("piped"));
-    pair(
-        stdin,
-        Style::Bytes,
-        write,
-        flush!(|stdin| stdin),
-        Cat(child),
-    )
 }
 
 fn datagram(write: Write<UnixDatagram>) -> Pair {
@@ -115,21 +74,5 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "unix_datagram_send",
         make: || datagram(write!(|s, bytes| s.send(&bytes).await)),
-    },
-    Kind {
-        name: "pipe_write",
-        make: || piped(Style::Bytes, write!(|s, bytes| s.write(&bytes).await)),
-    },
-    Kind {
-        name: "pipe_write_owned",
-        make: || piped(Style::Owned, write!(|s, bytes| write_owned!(s, bytes))),
-    },
-    Kind {
-        name: "pipe_write_mixed",
-        make: || piped(Style::Mixed, write!(|s, bytes| write_mixed!(s, bytes))),
-    },
-    Kind {
-        name: "child_stdin_write",
-        make: || child(write!(|s, bytes| s.write(&bytes).await)),
     },
 ];

@@ -8,7 +8,7 @@ use socket2::SockRef;
 use wharf::fs::File;
 use wharf::net::{TcpStream, UdpSocket, tcp};
 
-use super::{Flush, Pair, Style, Write, pair};
+use super::{Flush, Pair, Style, Write, pair, pipe};
 use crate::handles::kinds::stream::plain_pair;
 use crate::handles::os;
 use crate::peer::Dir;
@@ -23,7 +23,7 @@ pub(in crate::handles) struct Kind {
 
 /// One after the other.
 pub(super) fn all() -> Vec<Kind> {
-    [KINDS, os::sinks()].concat()
+    [KINDS, pipe::KINDS, os::sinks()].concat()
 }
 
 /// Both ends of a stream hold little, so that a write soon waits.

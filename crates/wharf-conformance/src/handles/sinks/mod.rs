@@ -5,6 +5,7 @@
 //! Owns the accounts and the peer that reads. What can happen to a write is in `ways`.
 
 pub(super) mod kinds;
+mod pipe;
 mod ways;
 
 use std::collections::BTreeSet;
