@@ -6,10 +6,10 @@
 //! that this machine has.
 
 mod cases;
-pub mod ctrl_c;
 mod fixture;
 pub mod handles;
 mod peer;
+pub mod program;
 pub mod runner;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,8 +51,8 @@ pub struct Case {
     /// Panics if the promise is broken.
     pub run: fn(&Factory),
     /// It changes the process (its limits, its signals, its filters), counts what belongs to the
-    /// process, or looks at what it has closed, of which a child that another case starts has a copy
-    /// for a moment: so that it needs a process of its own.
+    /// process, takes much memory for good, or looks at what it has closed, of which a child that
+    /// another case starts has a copy for a moment: so that it needs a process of its own.
     pub alone: bool,
     /// Where alone it makes sense; `None` for everywhere.
     pub condition: Option<Condition>,

@@ -18,7 +18,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use wharf_queue::BackendKind;
 
 use crate::fixture::host::threads;
-use crate::fixture::signal::set_apart;
+use crate::program::{set_apart, started};
 use crate::{not_run, note_not_run};
 
 /// One case on one backend.
@@ -128,7 +128,7 @@ fn run_alone(check: &Check, backend: BackendKind) -> Result<(), Failed> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    let mut child = started(|| command.spawn())?;
     let (sender, receiver) = mpsc::channel();
     if let Some(output) = child.stdout.take() {
         collect(output, sender.clone());

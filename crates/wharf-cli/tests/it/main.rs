@@ -39,7 +39,7 @@ fn run(case: fn(&str), backend: &'static str) -> Result<(), Failed> {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = fixture::be_a_helper() {
+    if let Some(code) = wharf_conformance::be_the_child() {
         return code;
     }
     let arguments = Arguments::from_args();

@@ -1,11 +1,13 @@
 //! Running the command: to its end, or as a server that is stopped in the end.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::fixture::{Signal, prepare, send};
+use wharf_conformance::program::{set_apart, started};
+
+use crate::fixture::{Signal, send};
 
 /// No answer takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,26 +20,13 @@ pub(crate) fn wharf(words: &[&str]) -> Command {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());
-    prepare(&mut command);
+    set_apart(&mut command);
     command
 }
 
 /// Starts the command.
 pub(crate) fn start(command: &mut Command) -> Child {
-    asked_again(|| command.spawn())
-}
-
-/// Wine 8 says of one start in some thousands, on a busy machine, that it has failed within itself
-/// (ERROR_INTERNAL_ERROR): it is asked again.
-fn asked_again<T>(mut start: impl FnMut() -> io::Result<T>) -> T {
-    let failed_within = |error: &io::Error| cfg!(windows) && error.raw_os_error() == Some(1359);
-    let mut tries = 5;
-    loop {
-        match start() {
-            Err(error) if failed_within(&error) && tries > 0 => tries -= 1,
-            started => return started.expect("the command was built"),
-        }
-    }
+    started(|| command.spawn()).expect("the command was built")
 }
 
 /// What a run has come to.
@@ -51,7 +40,7 @@ pub(crate) struct Run {
 impl Run {
     /// Runs the command to its end.
     pub(crate) fn of(mut command: Command) -> Run {
-        Run::from(asked_again(|| command.output()))
+        Run::from(started(|| command.output()).expect("the command was built"))
     }
 
     /// It did what it was asked for, and complained of nothing.

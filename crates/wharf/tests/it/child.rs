@@ -96,6 +96,12 @@ fn play(part: &str) -> io::Result<i32> {
     Ok(0)
 }
 
+/// The child that sends Ctrl-C, where one is needed for it.
+#[test]
+fn child_process_of_the_suite() {
+    let _done = wharf_conformance::be_the_child();
+}
+
 #[test]
 fn child_process_that_plays_a_part() {
     if let Ok(part) = std::env::var(PART) {

@@ -1,4 +1,4 @@
-//! What each system has in its own way: looking at processes and open files, Ctrl-C, and addresses.
+//! What each system has in its own way: looking at processes and open files, and addresses.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -64,17 +64,6 @@ mod unix {
         let made = Command::new("mkfifo").arg(path).status();
         assert!(made.expect("mkfifo is there").success());
     }
-
-    /// Lets a program be interrupted alone.
-    pub(crate) fn prepare_for_ctrl_c(_: &mut Command) {}
-
-    /// Does to a process what Ctrl-C does.
-    pub(crate) fn ctrl_c(process: u32) {
-        let sent = Command::new("kill")
-            .args(["-INT", &process.to_string()])
-            .status();
-        assert!(sent.expect("kill is there").success());
-    }
 }
 
 #[cfg(windows)]
@@ -84,26 +73,19 @@ mod windows {
 
     use std::fs::OpenOptions;
     use std::os::windows::fs::OpenOptionsExt as _;
-    use std::os::windows::process::CommandExt as _;
     use std::path::Path;
-    use std::process::{Command, Stdio};
+    use std::process::Command;
 
     use windows_sys::Win32::Foundation::{
         CloseHandle, GetHandleInformation, HANDLE, WAIT_OBJECT_0,
-    };
-    use windows_sys::Win32::System::Console::{
-        AttachConsole, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
     };
     use windows_sys::Win32::System::ProcessStatus::{
         GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS,
     };
     use windows_sys::Win32::System::Threading::{
-        CREATE_NO_WINDOW, GetCurrentProcess, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION,
-        PROCESS_SYNCHRONIZE, WaitForSingleObject,
+        GetCurrentProcess, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE,
+        WaitForSingleObject,
     };
-
-    /// Where a child finds the process that it is to interrupt.
-    const INTERRUPTED: &str = "WHARF_TEST_INTERRUPTS";
 
     /// Whether this process has a file open: nobody may open it alone then.
     pub(crate) fn is_open(path: &Path) -> bool {
@@ -158,46 +140,6 @@ mod windows {
 
     pub(crate) fn named_pipe(_: &Path) {
         unreachable!("tests that need one are not run here")
-    }
-
-    /// Lets a program be interrupted alone: it has a console of its own.
-    pub(crate) fn prepare_for_ctrl_c(command: &mut Command) {
-        command.creation_flags(CREATE_NO_WINDOW);
-    }
-
-    /// Does to a process what Ctrl-C does. A process can do that in its own console only, so one is
-    /// started that goes into the other's.
-    pub(crate) fn ctrl_c(process: u32) {
-        let mut command = Command::new(std::env::current_exe().expect("this is one"));
-        command
-            .args(["--exact", "host::windows::child_process_that_interrupts"])
-            .env(INTERRUPTED, process.to_string())
-            .stdout(Stdio::null());
-        let interrupted = command.status().expect("this very program");
-        assert!(interrupted.success(), "{interrupted}");
-    }
-
-    unsafe extern "system" fn ignore(_: u32) -> i32 {
-        1
-    }
-
-    #[test]
-    fn child_process_that_interrupts() {
-        let Ok(process) = std::env::var(INTERRUPTED) else {
-            return;
-        };
-        let process = process.parse().expect("a number");
-        // SAFETY: a call without arguments; there may be no console to leave.
-        unsafe { FreeConsole() };
-        // SAFETY: a call with a number.
-        let attached = unsafe { AttachConsole(process) };
-        assert_ne!(attached, 0, "{}", std::io::Error::last_os_error());
-        // SAFETY: the handler does nothing, and stays.
-        let ignores = unsafe { SetConsoleCtrlHandler(Some(ignore), 1) };
-        assert_ne!(ignores, 0, "{}", std::io::Error::last_os_error());
-        // SAFETY: a call with numbers: everybody in the console.
-        let sent = unsafe { GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0) };
-        assert_ne!(sent, 0, "{}", std::io::Error::last_os_error());
     }
 }
 

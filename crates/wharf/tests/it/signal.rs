@@ -9,9 +9,10 @@ use wharf::io::AsyncBufReadExt;
 use wharf::process::Stdio;
 use wharf::signal::{Signal, SignalKind, ctrl_c, signal};
 use wharf::task::yield_now;
+use wharf_conformance::program::{press_ctrl_c, set_apart};
 
 use crate::fs::poll_once;
-use crate::{backends, host, on_each_backend};
+use crate::{backends, on_each_backend};
 
 /// Sends a signal to this process, and returns when it is sent.
 async fn send(kind: SignalKind) {
@@ -145,16 +146,15 @@ fn ctrl_c_is_waited_for_instead_of_ending_the_process() {
             .env("WHARF_TEST_CTRL_C", "1")
             .env("WHARF_BACKEND", wharf::runtime::backend().name())
             .stdout(Stdio::piped());
-        host::prepare_for_ctrl_c(&mut command);
+        set_apart(&mut command);
         let mut child = wharf::process::Command::from(command).spawn().unwrap();
         let id = child.id().unwrap();
         let mut lines = wharf::io::BufReader::new(child.stdout.take().unwrap()).lines();
         for word in ["waiting", "again"] {
             // On a machine with one processor the test's name stands before it on the line.
             while !lines.next().await.unwrap().unwrap().ends_with(word) {}
-            wharf::spawn_blocking(move || host::ctrl_c(id))
-                .await
-                .unwrap();
+            let send = move || press_ctrl_c(id, &["--exact", "child::child_process_of_the_suite"]);
+            wharf::spawn_blocking(send).await.unwrap();
         }
         while lines.next().await.unwrap().unwrap() != "good bye" {}
         while lines.next().await.is_some() {}

@@ -12,6 +12,7 @@ use crate::fixture::child::exits_as_told;
 use crate::fixture::host::exists;
 use crate::fixture::pipe::pipe;
 use crate::handles::{After, BoxFuture, Scene};
+use crate::program::started;
 
 /// Children that are waited for in the order in which they were started. Each ends when it is told
 /// with which status.
@@ -37,7 +38,7 @@ impl Children {
         let (reader, writer) = pipe();
         let mut command = Command::from(exits_as_told());
         command.stdin(Stdio::from(reader));
-        let child = command.spawn().expect("this very program");
+        let child = started(|| command.spawn()).expect("this very program");
         let status = self.next % 200;
         self.children.push_back((child, status));
         self.untold.push_back((File::from(writer), status));
