@@ -14,8 +14,8 @@ use crate::peer::{Dir, pair};
 use crate::{Factory, finish, look, next};
 
 super::cases!(
-    "C12" lengths_above_32_bits_are_not_cut_to_their_lower_half,
-    "C12" lengths_above_32_bits_in_parts_are_not_cut,
+    "C12" [alone] lengths_above_32_bits_are_not_cut_to_their_lower_half,
+    "C12" [alone] lengths_above_32_bits_in_parts_are_not_cut,
     "C12" offsets_above_32_bits_are_not_cut,
     "C12" file_lengths_above_the_limit_are_the_same_error,
     "C7" lengths_of_nothing_complete_at_once,

@@ -9,7 +9,7 @@ use wharf::process::{Child, Command};
 
 use super::{Kind, until};
 use crate::fixture::child::exits_as_told;
-use crate::fixture::host::exists;
+use crate::fixture::host::{IS_UNIX, exists};
 use crate::fixture::pipe::pipe;
 use crate::handles::{After, BoxFuture, Scene};
 use crate::program::started;
@@ -74,8 +74,9 @@ impl Scene for Children {
         self.outstanding > 0
     }
 
+    /// A process costs much, and more where it is not forked.
     fn rounds(&self, many: usize) -> usize {
-        many / 10
+        if IS_UNIX { many / 10 } else { many / 20 }
     }
 
     /// A child whose handle is dropped goes on, and is waited for when it ends.
