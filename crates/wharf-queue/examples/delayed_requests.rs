@@ -111,11 +111,14 @@ fn be_peer(listener: &TcpListener) -> io::Result<()> {
         let mut words = request.split(['/', ' ']).skip(2);
         let ms = words.next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
         let message = words.next().unwrap_or_default().to_owned();
-        let at = Instant::now() + Duration::from_millis(ms);
-        due.push((at, message, stream.into_inner()));
+        due.push((ms, message, stream.into_inner()));
     }
-    due.sort_by_key(|(at, ..)| *at);
-    for (at, message, mut stream) in due {
+    // All times count from here, so that a busy machine, which may have taken long over one request,
+    // does not change their order.
+    let begin = Instant::now();
+    due.sort_by_key(|(ms, ..)| *ms);
+    for (ms, message, mut stream) in due {
+        let at = begin + Duration::from_millis(ms);
         std::thread::sleep(at.saturating_duration_since(Instant::now()));
         let len = message.len();
         write!(

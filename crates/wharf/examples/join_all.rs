@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wharf::net::{TcpListener, TcpStream};
 use wharf::task::JoinSet;
-use wharf::time::{Instant, sleep};
+use wharf::time::{Instant, sleep_until};
 
 async fn get(address: String, path: String) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
@@ -23,8 +23,9 @@ async fn get(address: String, path: String) -> io::Result<String> {
     Ok(body.to_owned())
 }
 
-/// Answers `GET /{ms}/{message}` with the message, late.
-async fn answer(mut stream: TcpStream) -> io::Result<()> {
+/// Answers `GET /{ms}/{message}` with the message, late: so long after `start`, that a machine which is
+/// busy with one request does not change the order of all.
+async fn answer(mut stream: TcpStream, start: Instant) -> io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.recv().await? {
@@ -41,7 +42,7 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
         .skip(1);
     let delay_ms = path.next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
     let message = path.next().unwrap_or_default();
-    sleep(Duration::from_millis(delay_ms)).await;
+    sleep_until(start + Duration::from_millis(delay_ms)).await;
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
         message.len()
@@ -53,9 +54,10 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
 async fn own_server() -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr().to_string();
+    let start = Instant::now();
     wharf::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            wharf::spawn(answer(stream));
+            wharf::spawn(answer(stream, start));
         }
     });
     Ok(address)

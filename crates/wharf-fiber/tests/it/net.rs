@@ -54,7 +54,8 @@ fn aborted_write_has_sent_what_it_said() {
             }
         });
         let mut before = usize::MAX;
-        while before != written.get() {
+        // It has begun, and got no further in a while.
+        while before != written.get() || before == 0 {
             before = written.get();
             fiber::sleep(Duration::from_millis(5));
         }
@@ -390,6 +391,11 @@ fn aborted_read_of_a_long_slice_leaves_what_comes_to_the_next_reader() {
     });
 }
 
+/// Waits until something of a write has arrived: the system has all of it, then.
+fn has_begun(peer: &TcpStream) {
+    assert_eq!(peer.peek(&mut [0]).unwrap(), 1);
+}
+
 #[test]
 fn aborted_write_of_a_long_slice_ends_at_once_and_is_sent_whole() {
     on_each_backend(|| {
@@ -401,7 +407,7 @@ fn aborted_write_of_a_long_slice_ends_at_once_and_is_sent_whole() {
             // The peer does not read, so this cannot end by itself.
             (&clone).write(&long)
         });
-        fiber::sleep(Duration::from_millis(20));
+        has_begun(&server);
         assert!(!writer.is_finished());
         writer.abort();
         assert_eq!(writer.join().unwrap().unwrap(), total);
@@ -421,7 +427,7 @@ fn aborted_write_that_waits_for_its_turn_sends_nothing() {
         let (client, mut server) = pair();
         let first = client.try_clone().unwrap();
         let first = fiber::spawn(move || (&first).write(&pattern(8 << 20, 1)));
-        fiber::sleep(Duration::from_millis(10));
+        has_begun(&server);
         let second = client.try_clone().unwrap();
         let second = fiber::spawn(move || (&second).write(&pattern(LONG, 2)));
         fiber::yield_now();
@@ -446,7 +452,7 @@ fn reader_of_a_long_slice_is_not_disturbed_by_an_aborted_write() {
             io::Result::Ok(buf[..count].to_vec())
         });
         let writer = fiber::spawn(move || (&client).write(&pattern(8 << 20, 5)));
-        fiber::sleep(Duration::from_millis(10));
+        has_begun(&server);
         writer.abort();
         assert_eq!(writer.join().unwrap().unwrap(), 8 << 20);
         server.write_all(b"for the reader").unwrap();
