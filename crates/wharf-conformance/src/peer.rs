@@ -1,6 +1,6 @@
 //! The other side: plain sockets of the standard library, and where tests keep their files.
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -63,6 +63,48 @@ pub(crate) fn own_loopback() -> SocketAddr {
     let [_, _, second, third] = std::process::id().to_be_bytes();
     let last = 2 + NEXT.fetch_add(1, Ordering::Relaxed) % 250;
     (Ipv4Addr::new(127, second, third, last as u8), 0).into()
+}
+
+/// Clients of a listener, each of which sends its number and waits for `answer`. They come several at
+/// a time: on a busy machine, whose threads wait long for their turn, one after the other would take as
+/// many turns as there are clients.
+pub(crate) struct Clients {
+    address: SocketAddr,
+    waiting: Vec<TcpStream>,
+    answer: fn(TcpStream),
+}
+
+impl Clients {
+    const AT_ONCE: usize = 16;
+
+    pub(crate) fn new(address: SocketAddr, answer: fn(TcpStream)) -> Clients {
+        let waiting = Vec::new();
+        Clients {
+            address,
+            waiting,
+            answer,
+        }
+    }
+
+    /// One more; it returns before the client has its answer, or after that of several.
+    pub(crate) fn come(&mut self, number: u32) {
+        let mut client = TcpStream::connect(self.address).expect("listens");
+        client.write_all(&number.to_le_bytes()).expect("connected");
+        self.waiting.push(client);
+        if self.waiting.len() == Clients::AT_ONCE {
+            self.leave();
+        }
+    }
+
+    /// Those that wait get their answers.
+    pub(crate) fn leave(&mut self) {
+        self.waiting.drain(..).for_each(self.answer);
+    }
+
+    /// The other side closes first, so that no port is left waiting here.
+    pub(crate) fn end_in_order(mut client: TcpStream) {
+        assert_eq!(client.read(&mut [0]).expect("an orderly end"), 0);
+    }
 }
 
 /// Waits until the process has as many descriptors open as it should: a thread of a pool that is

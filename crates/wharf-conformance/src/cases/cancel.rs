@@ -1,12 +1,12 @@
 //! Cancels, closes and teardowns, and the races between them and what arrives (C2 to C6).
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use wharf_queue::{Outcome, SubmitError, op};
 
-use crate::peer::{Dir, descriptors, own_loopback, pair, read_what_comes};
+use crate::peer::{Clients, Dir, descriptors, own_loopback, pair, read_what_comes};
 use crate::{Factory, finish, next};
 
 super::cases!(
@@ -122,12 +122,9 @@ fn cancel_against_arriving_connections_loses_none(factory: &Factory) {
         .ip()
         .expect("internet");
     let client = std::thread::spawn(move || {
-        for number in 0..RACES as u32 {
-            let mut stream = TcpStream::connect(address).expect("listens");
-            stream.write_all(&number.to_le_bytes()).expect("connected");
-            // The other side closes first, so that no port is left waiting here.
-            assert_eq!(stream.read(&mut [0]).expect("an orderly end"), 0);
-        }
+        let mut clients = Clients::new(address, Clients::end_in_order);
+        (0..RACES as u32).for_each(|number| clients.come(number));
+        clients.leave();
     });
     let mut accepted = 0;
     while accepted < RACES {

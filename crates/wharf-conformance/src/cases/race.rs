@@ -2,7 +2,7 @@
 //! multishot, datagrams, connects, vectored sends (R1, R2, R4, R5, R6).
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use wharf_queue::{Handle, Outcome, Prepare, Queue, Token, op};
 
 use crate::fixture::host::is_half_open;
 use crate::peer::{
-    Dir, census_is, descriptors, full_listener, pair, read_what_came, read_what_comes,
+    Clients, Dir, census_is, descriptors, full_listener, pair, read_what_came, read_what_comes,
 };
 use crate::{Factory, drain, finish, look, next};
 
@@ -131,12 +131,9 @@ fn multishot_accept_against_arriving_connections_loses_none(factory: &Factory) {
     let started = AtomicU32::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            each_race(&started, |number| {
-                let mut client = TcpStream::connect(address).expect("listens");
-                client.write_all(&number.to_le_bytes()).expect("connected");
-                // The other side closes first, so that no port is left waiting here.
-                assert_eq!(client.read(&mut [0]).expect("an orderly end"), 0);
-            });
+            let mut clients = Clients::new(address, Clients::end_in_order);
+            each_race(&started, |number| clients.come(number));
+            clients.leave();
         });
         let (mut accepted, mut races) = (0, 0);
         while accepted < RACES {

@@ -13,7 +13,7 @@ use wharf::time::timeout;
 
 use super::kinds::stream::plain_pair;
 use super::{Case, PATIENCE, is_quiet, join, list_cases, poll_times, turn};
-use crate::peer::{Dir, census, census_is, descriptors, own_loopback};
+use crate::peer::{Clients, Dir, census, census_is, descriptors, own_loopback};
 
 /// As the contract asks for.
 const RACES: u32 = 3000;
@@ -103,12 +103,11 @@ async fn dropped_accepts_lose_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr();
     let connecting = std::thread::spawn(move || {
-        for number in 0..RACES {
-            let mut client = Plain::connect(address).expect("listens");
-            client.write_all(&number.to_le_bytes()).expect("connected");
-            let mut answer = [0; 1];
-            client.read_exact(&mut answer).expect("answered");
-        }
+        let mut clients = Clients::new(address, |mut client| {
+            client.read_exact(&mut [0]).expect("answered");
+        });
+        (0..RACES).for_each(|number| clients.come(number));
+        clients.leave();
     });
     let mut drops = 0;
     for number in 0..RACES {
