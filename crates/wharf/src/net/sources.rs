@@ -76,8 +76,8 @@ pub(crate) struct Sources {
     returned: RefCell<Vec<Returned>>,
     /// Parts of files that are being sent, by their streams: there are few at a time.
     file_sends: RefCell<Vec<(Key, Token<op::SendFile>)>>,
-    /// Splices that wait for a side of a stream.
-    claims: RefCell<Vec<(Key, Waker)>>,
+    /// Splices that wait for a side of a stream, and other threads' flushes.
+    pub(super) claims: RefCell<Vec<(Key, Waker)>>,
     /// Pipes for splices that are not in use, and empty.
     pipes: RefCell<Vec<Pipe>>,
     /// Outgoing buffers that are not in use.
@@ -187,6 +187,16 @@ impl Sources {
         if !claims.iter().any(is_there) {
             claims.push((stream, cx.waker().clone()));
         }
+    }
+
+    /// The task does not want that side any more.
+    pub(super) fn give_up_claim(&self, stream: Key, cx: &Context<'_>) {
+        let mut claims = self.claims.borrow_mut();
+        let is_it = |(key, waker): &(Key, Waker)| *key == stream && waker.will_wake(cx.waker());
+        let given_up = claims.iter().position(is_it);
+        let given_up = given_up.map(|position| claims.swap_remove(position));
+        drop(claims);
+        drop(given_up);
     }
 
     #[inline]

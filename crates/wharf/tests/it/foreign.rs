@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::pin::pin;
 use std::task::Poll;
 
+use futures_lite::future::poll_once;
 use wharf::net::{TcpListener, TcpStream};
 use wharf::task::yield_now;
 
@@ -253,5 +254,82 @@ fn handle_whose_worker_has_ended_gives_an_error_elsewhere() {
         assert_eq!(error.kind(), ErrorKind::NotConnected);
         let error = listener.accept().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotConnected);
+    });
+}
+
+/// Writes until there is no room, on whatever worker, and none comes while the home worker, 0, goes on.
+async fn fill(stream: &mut TcpStream) {
+    let mut refused = 0;
+    while refused < 10 {
+        match poll_once(stream.write(&[7; 50_000])).await {
+            Some(written) => {
+                written.unwrap();
+                refused = 0;
+            }
+            None => refused += 1,
+        }
+        for _ in 0..8 {
+            wharf::spawn_on(0, yield_now).await.unwrap();
+        }
+    }
+}
+
+/// Reads until the end.
+fn read_all(mut peer: std::net::TcpStream) -> wharf::JoinHandle<usize> {
+    wharf::spawn_blocking(move || peer.read_to_end(&mut Vec::new()).unwrap())
+}
+
+#[test]
+fn flush_elsewhere_ends_although_one_before_was_dropped_and_a_write_at_home_waited() {
+    on_each_backend(2, async || {
+        let (mut stream, peer) = plain_pair().await;
+        let elsewhere = wharf::spawn_on(1, move || async move {
+            fill(&mut stream).await;
+            assert!(poll_once(stream.flush()).await.is_none());
+            wharf::spawn_on(0, yield_now).await.unwrap();
+            stream
+        });
+        let mut stream = elsewhere.await.unwrap();
+        assert!(poll_once(stream.write(b"waits")).await.is_none());
+        let reading = read_all(peer);
+        stream.flush().await.unwrap();
+        let elsewhere = wharf::spawn_on(1, move || async move {
+            stream.flush().await.unwrap();
+        });
+        elsewhere.await.unwrap();
+        assert!(reading.await.unwrap() > 0);
+    });
+}
+
+#[test]
+fn flush_elsewhere_is_not_answered_by_one_before_that_was_dropped() {
+    on_each_backend(2, async || {
+        for is_written_at_home in [false, true] {
+            let (mut stream, peer) = plain_pair().await;
+            let elsewhere = wharf::spawn_on(1, move || async move {
+                stream.write_all(b"little").await.unwrap();
+                assert!(poll_once(stream.flush()).await.is_none());
+                // That is answered by then.
+                for _ in 0..50 {
+                    wharf::spawn_on(0, yield_now).await.unwrap();
+                }
+                if !is_written_at_home {
+                    fill(&mut stream).await;
+                }
+                stream
+            });
+            let mut stream = elsewhere.await.unwrap();
+            if is_written_at_home {
+                fill(&mut stream).await;
+            }
+            let elsewhere = wharf::spawn_on(1, move || async move {
+                assert!(poll_once(stream.flush()).await.is_none());
+                let reading = read_all(peer);
+                stream.flush().await.unwrap();
+                drop(stream);
+                reading.await.unwrap()
+            });
+            assert!(elsewhere.await.unwrap() > 100_000);
+        }
     });
 }

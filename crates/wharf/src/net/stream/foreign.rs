@@ -54,8 +54,16 @@ struct State {
     /// The sending direction has been, or is being, shut down.
     is_shut: bool,
     writer: Option<Waker>,
-    request: Option<Request>,
+    request: Option<Asked>,
     answer: Option<Result<(), Failure>>,
+    asked: u64,
+}
+
+/// A request, and its number: one that was given up is not to answer the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Asked {
+    pub(super) request: Request,
+    number: u64,
 }
 
 #[derive(Default)]
@@ -167,6 +175,9 @@ impl Foreign {
             state.output.extend_from_slice(&buf[..count]);
             (taken, room) = (taken + count, room - count);
         }
+        if taken > 0 {
+            state.forget_flush();
+        }
         let tell = taken > 0 && !std::mem::replace(&mut state.has_announced, true);
         Step {
             polled: Poll::Ready(Ok(taken)),
@@ -174,26 +185,37 @@ impl Foreign {
         }
     }
 
-    pub(super) fn poll_request(&self, cx: &mut Context<'_>, request: Request) -> Step<()> {
+    /// Waits for the answer to a request. What the home worker is to be told of, if it is new, comes
+    /// with it.
+    pub(super) fn poll_request(
+        &self,
+        cx: &mut Context<'_>,
+        request: Request,
+    ) -> (Step<()>, Option<Asked>) {
         let mut state = self.lock();
-        if state.request == Some(request) {
+        let mut asked = state.request.filter(|asked| asked.request == request);
+        if asked.is_some() {
             if let Some(answer) = state.answer.take() {
                 state.request = None;
-                return Step {
+                let step = Step {
                     polled: Poll::Ready(answer.map_err(Failure::error)),
                     tell: false,
                 };
+                return (step, None);
             }
         }
         register(&mut state.writer, cx);
-        let tell = state.request != Some(request);
-        state.is_shut |= request == Request::Shutdown;
-        state.request = Some(request);
-        state.answer = None;
-        Step {
-            polled: Poll::Pending,
-            tell,
+        let tell = asked.is_none();
+        if tell {
+            state.is_shut |= request == Request::Shutdown;
+            state.asked += 1;
+            let number = state.asked;
+            asked = Some(Asked { request, number });
+            state.request = asked;
+            state.answer = None;
         }
+        let polled = Poll::Pending;
+        (Step { polled, tell }, asked)
     }
 
     // The home worker's side.
@@ -229,14 +251,19 @@ impl Foreign {
         output
     }
 
-    pub(super) fn answer(&self, request: Request, answer: Result<(), Failure>) {
+    pub(super) fn answer(&self, asked: Asked, answer: Result<(), Failure>) {
         let mut state = self.lock();
-        if state.request == Some(request) {
+        if state.request == Some(asked) {
             state.answer = Some(answer);
         }
         let writer = state.writer.take();
         drop(state);
         wake(writer);
+    }
+
+    /// More is written on the home worker: an answer to a flush from before says nothing of that.
+    pub(super) fn forget_flush(&self) {
+        self.lock().forget_flush();
     }
 
     /// The sending direction is being shut down by the home worker.
@@ -268,6 +295,13 @@ impl Foreign {
 }
 
 impl State {
+    fn forget_flush(&mut self) {
+        if matches!(&self.request, Some(asked) if asked.request == Request::Flush) {
+            self.request = None;
+            self.answer = None;
+        }
+    }
+
     fn poll_end<T>(&mut self, cx: &Context<'_>, eof: T) -> Step<T> {
         let polled = match self.end {
             Some(End::Eof) => Poll::Ready(Ok(eof)),

@@ -381,16 +381,26 @@ impl StreamRef {
     }
 
     fn poll_request(&self, cx: &mut Context<'_>, request: Request) -> Poll<io::Result<()>> {
-        let step = self.foreign().poll_request(cx, request);
+        let (step, asked) = self.foreign().poll_request(cx, request);
+        let Some(asked) = asked else {
+            return step.polled;
+        };
         self.after(step, move |worker, stream| {
             let (inner, stream) = (worker.clone(), stream.clone());
             let carried_out = task::spawn_in(worker, None, async move {
-                let done = poll_fn(|cx| match request {
-                    Request::Flush => stream.poll_flush(&inner, cx),
-                    Request::Shutdown => stream.poll_shutdown(&inner, cx),
+                // This may have been given up, and somebody else wait here: it is not a writer.
+                let done = poll_fn(|cx| {
+                    let done = match request {
+                        Request::Flush => stream.flushed(&inner),
+                        Request::Shutdown => stream.shut(&inner),
+                    };
+                    match done {
+                        Some(done) => Poll::Ready(done),
+                        None => stream.poll_side(&inner, cx),
+                    }
                 });
                 let answer = done.await.map_err(|error| Failure::of(&error));
-                stream.answer_foreign(request, answer);
+                stream.answer_foreign(asked, answer);
             });
             drop(carried_out);
         })

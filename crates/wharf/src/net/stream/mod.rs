@@ -26,6 +26,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use wharf_queue::Handle;
 
@@ -39,6 +40,7 @@ pub(super) use self::splice::Pipe;
 use super::Failure;
 use super::sources::Sources;
 use crate::engine;
+use crate::runtime::home::gone;
 use crate::runtime::worker::Worker;
 use crate::slab::Key;
 
@@ -82,10 +84,27 @@ impl Stream {
         self.tell_foreign_of_output(foreign);
     }
 
-    fn answer_foreign(&self, request: foreign::Request, answer: Result<(), Failure>) {
+    fn answer_foreign(&self, asked: foreign::Asked, answer: Result<(), Failure>) {
         if let Some(foreign) = self.foreign.borrow().as_ref() {
-            foreign.answer(request, answer);
+            foreign.answer(asked, answer);
         }
+    }
+
+    #[inline]
+    fn forget_foreign_flush(&self) {
+        if let Some(foreign) = self.foreign.borrow().as_ref() {
+            foreign.forget_flush();
+        }
+    }
+
+    /// Waits until a side may be free. An error if the stream was closed meanwhile: its handle was
+    /// dropped, and whoever waits here has been forgotten.
+    fn poll_side(&self, worker: &Worker, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        if worker.sources.stream(self.key()).is_none() {
+            return Poll::Ready(Err(gone()));
+        }
+        worker.sources.claim(self.key(), cx);
+        Poll::Pending
     }
 
     fn key(&self) -> Key {
@@ -117,6 +136,7 @@ impl Stream {
         worker.sources.streams.borrow_mut().remove(self.key())?;
         worker.home.connections.fetch_sub(1, Ordering::Relaxed);
         self.drop_hoard(&worker.sources);
+        worker.sources.wake_claims(self.key());
         Some(self.socket.clone())
     }
 

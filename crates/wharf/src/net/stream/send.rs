@@ -42,6 +42,7 @@ impl Stream {
             return Poll::Pending;
         }
         self.take_foreign_output(worker, true);
+        self.forget_foreign_flush();
         let mut send = self.send.borrow_mut();
         if let Some(error) = send.refusal() {
             return Poll::Ready(Err(error));
@@ -80,6 +81,7 @@ impl Stream {
             return Poll::Pending;
         }
         self.take_foreign_output(worker, true);
+        self.forget_foreign_flush();
         let mut send = self.send.borrow_mut();
         if let Some(error) = send.refusal() {
             return Poll::Ready(Err(error));
@@ -176,16 +178,23 @@ impl Stream {
         worker: &Rc<Worker>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        match self.flushed(worker) {
+            Some(flushed) => Poll::Ready(flushed),
+            None => {
+                self.send.borrow_mut().register(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether everything that was written has been handed to the system, or why that cannot be.
+    pub(super) fn flushed(&self, worker: &Rc<Worker>) -> Option<io::Result<()>> {
         self.take_foreign_output(worker, true);
-        let mut send = self.send.borrow_mut();
-        if let Some(failure) = send.failure {
-            return Poll::Ready(Err(failure.error()));
+        let send = self.send.borrow();
+        match send.failure {
+            Some(failure) => Some(Err(failure.error())),
+            None => send.is_idle().then_some(Ok(())),
         }
-        if send.is_idle() {
-            return Poll::Ready(Ok(()));
-        }
-        send.register(cx);
-        Poll::Pending
     }
 
     /// Ends the sending direction when everything is sent.
@@ -194,15 +203,24 @@ impl Stream {
         worker: &Rc<Worker>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.want_shutdown(worker);
-        let mut send = self.send.borrow_mut();
-        match (send.failure, send.closing) {
-            (_, Closing::Done) => Poll::Ready(Ok(())),
-            (Some(failure), _) => Poll::Ready(Err(failure.error())),
-            _ => {
-                send.register(cx);
+        match self.shut(worker) {
+            Some(shut) => Poll::Ready(shut),
+            None => {
+                self.send.borrow_mut().register(cx);
                 Poll::Pending
             }
+        }
+    }
+
+    /// Shuts the sending direction down when everything is sent; whether that is done, or why it
+    /// cannot be.
+    pub(super) fn shut(&self, worker: &Rc<Worker>) -> Option<io::Result<()>> {
+        self.want_shutdown(worker);
+        let send = self.send.borrow();
+        match (send.failure, send.closing) {
+            (_, Closing::Done) => Some(Ok(())),
+            (Some(failure), _) => Some(Err(failure.error())),
+            _ => None,
         }
     }
 
@@ -367,6 +385,7 @@ impl Stream {
         // A peer that is gone already makes this fail, and it is what was wanted.
         let _done = outcome.into_result();
         self.send.borrow_mut().closing = Closing::Done;
+        worker.sources.wake_claims(self.key());
         self.wake_writer();
         if self.is_dropped.get() {
             self.close(worker);

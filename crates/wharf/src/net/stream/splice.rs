@@ -129,20 +129,27 @@ async fn pass(
         return Ok(0);
     }
     let claimed = poll_fn(|cx| match stop.poll(&worker, cx) {
-        true => Poll::Ready(Ok(false)),
+        true => {
+            worker.sources.give_up_claim(to.key(), cx);
+            Poll::Ready(Ok(false))
+        }
         false => to.poll_claim_send(&worker, cx).map_ok(|()| true),
     });
     if !claimed.await? {
         return stopped(&worker).map(|()| 0);
     }
     let claimed = poll_fn(|cx| match stop.poll(&worker, cx) {
-        true => Poll::Ready(false),
-        false => from.poll_claim_receive(&worker, cx).map(|()| true),
+        true => {
+            worker.sources.give_up_claim(from.key(), cx);
+            Poll::Ready(Ok(false))
+        }
+        false => from.poll_claim_receive(&worker, cx).map_ok(|()| true),
     });
-    if !claimed.await {
+    let claimed = claimed.await;
+    if !matches!(claimed, Ok(true)) {
         from.give_up_claim(&worker);
         to.release_send(&worker, None);
-        return stopped(&worker).map(|()| 0);
+        return claimed.and_then(|_| stopped(&worker)).map(|()| 0);
     }
     let mut moving = Moving {
         hoard: from.take_hoard(&worker.sources),
@@ -434,8 +441,7 @@ impl Stream {
             return Poll::Ready(Err(error));
         }
         if !send.is_idle() {
-            worker.sources.claim(self.key(), cx);
-            return Poll::Pending;
+            return self.poll_side(worker, cx);
         }
         send.in_flight = Some(0);
         Poll::Ready(Ok(()))
@@ -450,12 +456,12 @@ impl Stream {
     }
 
     /// Waits until nothing is being received, and keeps others from receiving.
-    fn poll_claim_receive(&self, worker: &Worker, cx: &Context<'_>) -> Poll<()> {
+    fn poll_claim_receive(&self, worker: &Worker, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let mut receive = self.receive.borrow_mut();
         match receive.state {
             State::Resting => {
                 receive.state = State::Spliced;
-                return Poll::Ready(());
+                return Poll::Ready(Ok(()));
             }
             State::Armed(token) => {
                 worker.queue.cancel(token);
@@ -464,8 +470,7 @@ impl Stream {
             State::Ending => receive.state = State::Claimed,
             State::Claimed | State::Lent(_) | State::Spliced => {}
         }
-        worker.sources.claim(self.key(), cx);
-        Poll::Pending
+        self.poll_side(worker, cx)
     }
 
     /// Does not want the receiving side any more that it has waited for.
@@ -519,5 +524,76 @@ impl Stream {
         self.wake_reader(receive);
         self.retry_receive(worker);
         worker.sources.wake_claims(self.key());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::poll_once;
+
+    use crate::net::{TcpListener, TcpStream};
+    use crate::runtime::worker;
+
+    async fn some_turns() {
+        for _ in 0..4 {
+            crate::time::sleep(std::time::Duration::from_micros(1)).await;
+        }
+    }
+
+    fn claims() -> usize {
+        worker::expect_current().sources.claims.borrow().len()
+    }
+
+    fn is_spliced() -> bool {
+        let support = worker::expect_current()
+            .queue
+            .support(super::OpKind::Splice);
+        !matches!(support, super::Support::Unsupported(_))
+    }
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr()).await.unwrap();
+        (stream, listener.accept().await.unwrap().0)
+    }
+
+    /// Two streams, the second of which takes no more, and their peers.
+    async fn blocked() -> [TcpStream; 4] {
+        let (from, source) = pair().await;
+        let (mut to, sink) = pair().await;
+        while poll_once(to.write(&[0; 50_000])).await.is_some() {
+            some_turns().await;
+        }
+        [from, to, source, sink]
+    }
+
+    #[test]
+    fn splice_that_never_began_leaves_nothing_when_it_is_dropped() {
+        crate::Runtime::new().unwrap().block_on(async {
+            let [mut from, mut to, _source, _sink] = blocked().await;
+            for _ in 0..20 {
+                let mut splicing = Box::pin(crate::io::splice(&mut from, &mut to, 9));
+                assert!(poll_once(&mut splicing).await.is_none());
+                some_turns().await;
+                assert_eq!(claims(), usize::from(is_spliced()));
+                drop(splicing);
+                some_turns().await;
+                assert_eq!(claims(), 0);
+            }
+        });
+    }
+
+    #[test]
+    fn splice_that_never_began_ends_with_its_streams_when_it_is_forgotten() {
+        crate::Runtime::new().unwrap().block_on(async {
+            let [mut from, mut to, _source, sink] = blocked().await;
+            let mut splicing = Box::pin(crate::io::splice(&mut from, &mut to, 9));
+            assert!(poll_once(&mut splicing).await.is_none());
+            some_turns().await;
+            std::mem::forget(splicing);
+            drop((from, to, sink));
+            some_turns().await;
+            assert_eq!(claims(), 0);
+        });
     }
 }
