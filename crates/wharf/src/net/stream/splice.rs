@@ -529,19 +529,35 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use futures_lite::future::poll_once;
 
     use crate::net::{TcpListener, TcpStream};
     use crate::runtime::worker;
 
-    async fn some_turns() {
-        for _ in 0..4 {
-            crate::time::sleep(std::time::Duration::from_micros(1)).await;
+    /// Lets the worker hand over what was written, and look at its queue: a sleep that has waited.
+    async fn turn() {
+        let mut length = std::time::Duration::from_micros(1);
+        loop {
+            let mut slept = pin!(crate::time::sleep(length));
+            if poll_once(slept.as_mut()).await.is_none() && !slept.is_elapsed() {
+                return slept.await;
+            }
+            length *= 2;
         }
     }
 
-    fn claims() -> usize {
-        worker::expect_current().sources.claims.borrow().len()
+    /// Waits until so many splices wait for a side of a stream.
+    async fn until_claims_are(expected: usize) {
+        let claims = || worker::expect_current().sources.claims.borrow().len();
+        for _ in 0..1000 {
+            if claims() == expected {
+                return;
+            }
+            turn().await;
+        }
+        panic!("{} wait, and not {expected}", claims());
     }
 
     fn is_spliced() -> bool {
@@ -561,8 +577,13 @@ mod tests {
     async fn blocked() -> [TcpStream; 4] {
         let (from, source) = pair().await;
         let (mut to, sink) = pair().await;
-        while poll_once(to.write(&[0; 50_000])).await.is_some() {
-            some_turns().await;
+        let mut refused = 0;
+        while refused < 10 {
+            match poll_once(to.write(&[0; 50_000])).await {
+                Some(_) => refused = 0,
+                None => refused += 1,
+            }
+            turn().await;
         }
         [from, to, source, sink]
     }
@@ -574,11 +595,9 @@ mod tests {
             for _ in 0..20 {
                 let mut splicing = Box::pin(crate::io::splice(&mut from, &mut to, 9));
                 assert!(poll_once(&mut splicing).await.is_none());
-                some_turns().await;
-                assert_eq!(claims(), usize::from(is_spliced()));
+                until_claims_are(usize::from(is_spliced())).await;
                 drop(splicing);
-                some_turns().await;
-                assert_eq!(claims(), 0);
+                until_claims_are(0).await;
             }
         });
     }
@@ -589,11 +608,10 @@ mod tests {
             let [mut from, mut to, _source, sink] = blocked().await;
             let mut splicing = Box::pin(crate::io::splice(&mut from, &mut to, 9));
             assert!(poll_once(&mut splicing).await.is_none());
-            some_turns().await;
+            until_claims_are(usize::from(is_spliced())).await;
             std::mem::forget(splicing);
             drop((from, to, sink));
-            some_turns().await;
-            assert_eq!(claims(), 0);
+            until_claims_are(0).await;
         });
     }
 }
