@@ -1,5 +1,6 @@
 //! The HTTP crate as its users see it.
 
+mod answers;
 mod client;
 mod files;
 mod fixture;
