@@ -13,6 +13,8 @@ mod overflow;
 mod postgres;
 mod scope;
 mod udp;
+#[cfg(unix)]
+mod unix;
 
 use std::time::Duration;
 
