@@ -1,11 +1,16 @@
-//! Stacks of fibers in what Unix does with memory: forks, mappings, and guard pages that are used again.
+//! What only Unix has: stacks of fibers in what it does with memory (forks, mappings, guard pages that are
+//! used again), and sockets for datagrams with names.
 
 #![expect(unsafe_code)]
 // UNSAFETY: fork(2) has no safe wrapper.
 
+use std::io::ErrorKind;
 use std::process::Command;
+use std::time::Duration;
 
+use wharf::net::Address;
 use wharf_fiber as fiber;
+use wharf_fiber::net::UnixDatagram;
 
 use crate::child::{child, is_child};
 use crate::{on_each_backend, runtime};
@@ -183,4 +188,40 @@ fn waves_of_fibers_leave_no_more_mappings_than_the_pool_keeps() {
     let (status, text) = child(test);
     assert!(status.success(), "{status}: {text}");
     eprintln!("{text}");
+}
+
+#[test]
+fn datagrams_go_by_name_in_order_and_none_is_lost_by_a_timeout_or_an_abort() {
+    on_each_backend(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        let server = UnixDatagram::bind(&here).unwrap();
+        let client = UnixDatagram::bind(&there).unwrap();
+        server
+            .set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+        let mut buf = [0; 8];
+        let late = server.recv(&mut buf).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::TimedOut);
+        server.set_read_timeout(None).unwrap();
+        let again = server.try_clone().unwrap();
+        let aborted = fiber::spawn(move || again.recv(&mut [0; 8]));
+        fiber::yield_now();
+        aborted.abort();
+        assert!(!matches!(aborted.join(), Ok(Ok(_))));
+        client.connect(&here).unwrap();
+        for number in 0..100_u8 {
+            client.send(&[number; 3]).unwrap();
+            let (len, from) = server.recv_from(&mut buf).unwrap();
+            assert_eq!(buf[..len], [number; 3]);
+            let by_name = matches!(&from, Address::Unix(from) if from.path() == Some(&there));
+            assert!(by_name, "{from:?}");
+            // What does not fit is gone.
+            server.send_to(&[number; 20], &there).unwrap();
+            assert_eq!(client.recv(&mut buf).unwrap(), 8);
+        }
+        let nobody = UnixDatagram::unbound().unwrap();
+        nobody.send_to(b"x", &here).unwrap();
+        assert_eq!(server.recv(&mut buf).unwrap(), 1);
+    });
 }
