@@ -1,7 +1,9 @@
 //! Streams and listeners: nothing is lost by a cancel, by a time-out or by sharing.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -391,9 +393,25 @@ fn aborted_read_of_a_long_slice_leaves_what_comes_to_the_next_reader() {
     });
 }
 
-/// Waits until something of a write has arrived: the system has all of it, then.
-fn has_begun(peer: &TcpStream) {
-    assert_eq!(peer.peek(&mut [0]).unwrap(), 1);
+/// Lets the others begin: they run, and what they have begun is handed to the system. A sleep that is
+/// over before it is first looked at lets nobody run, so that a longer one is tried then. (To look at the
+/// peer would have it receive, and make room.)
+fn let_begin() {
+    let mut length = Duration::from_millis(1);
+    while !fiber::wait(sleep_has_waited(length)) {
+        length *= 2;
+    }
+}
+
+async fn sleep_has_waited(length: Duration) -> bool {
+    let mut slept = pin!(wharf::time::sleep(length));
+    let mut waited = false;
+    poll_fn(|cx| {
+        let polled = slept.as_mut().poll(cx);
+        waited |= polled.is_pending() && !slept.is_elapsed();
+        polled.map(|()| waited)
+    })
+    .await
 }
 
 #[test]
@@ -407,7 +425,7 @@ fn aborted_write_of_a_long_slice_ends_at_once_and_is_sent_whole() {
             // The peer does not read, so this cannot end by itself.
             (&clone).write(&long)
         });
-        has_begun(&server);
+        let_begin();
         assert!(!writer.is_finished());
         writer.abort();
         assert_eq!(writer.join().unwrap().unwrap(), total);
@@ -427,7 +445,7 @@ fn aborted_write_that_waits_for_its_turn_sends_nothing() {
         let (client, mut server) = pair();
         let first = client.try_clone().unwrap();
         let first = fiber::spawn(move || (&first).write(&pattern(8 << 20, 1)));
-        has_begun(&server);
+        let_begin();
         let second = client.try_clone().unwrap();
         let second = fiber::spawn(move || (&second).write(&pattern(LONG, 2)));
         fiber::yield_now();
@@ -452,7 +470,7 @@ fn reader_of_a_long_slice_is_not_disturbed_by_an_aborted_write() {
             io::Result::Ok(buf[..count].to_vec())
         });
         let writer = fiber::spawn(move || (&client).write(&pattern(8 << 20, 5)));
-        has_begun(&server);
+        let_begin();
         writer.abort();
         assert_eq!(writer.join().unwrap().unwrap(), 8 << 20);
         server.write_all(b"for the reader").unwrap();
