@@ -203,31 +203,43 @@ fn copy_lines(output: impl Read, sender: &Sender<String>, shows: bool) {
     }
 }
 
-/// Kills a child and everything below it, twice, because a process may have been started in between.
+/// Kills a child and everything below it.
 fn kill_tree(child: &mut Child) {
-    for _ in 0..2 {
-        if cfg!(windows) {
-            let _ = Command::new("taskkill")
-                .args(["/F", "/T", "/PID", &child.id().to_string()])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-        } else {
-            // Parents go first, so that none of them tells of the death of a child. `kill` is a
-            // word of every shell, while the program of that name may be missing.
-            let tree = with_descendants(child.id(), &process_table());
-            let numbers: Vec<String> = tree.iter().map(u32::to_string).collect();
-            let _ = Command::new("sh")
-                .args([
-                    "-c",
-                    &format!("kill -KILL {} 2>/dev/null", numbers.join(" ")),
-                ])
-                .stdin(Stdio::null())
-                .status();
+    if cfg!(windows) {
+        let _ = Command::new("taskkill")
+            .args(["/F", "/T", "/PID", &child.id().to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    } else {
+        // They are stopped first, until there is none that was not: one that is stopped starts no
+        // other, and none is lost from sight because its parent has died.
+        let mut tree = Vec::new();
+        for _ in 0..MOST_GENERATIONS {
+            let stopped =
+                std::mem::replace(&mut tree, with_descendants(child.id(), &process_table()));
+            if tree.iter().all(|process| stopped.contains(process)) {
+                break;
+            }
+            signal("STOP", &tree);
         }
+        signal("KILL", &tree);
     }
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// How often processes are looked for that were started while others were being stopped.
+const MOST_GENERATIONS: usize = 20;
+
+/// `kill` is a word of every shell, while the program of that name may be missing.
+fn signal(name: &str, processes: &[u32]) {
+    let numbers: Vec<String> = processes.iter().map(u32::to_string).collect();
+    let script = format!("kill -{name} {} 2>/dev/null", numbers.join(" "));
+    let _ = Command::new("sh")
+        .args(["-c", &script])
+        .stdin(Stdio::null())
+        .status();
 }
 
 /// Pairs of a process and its parent: from /proc on Linux, where `ps` may be missing, else from `ps`.

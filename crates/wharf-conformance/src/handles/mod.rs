@@ -176,7 +176,10 @@ trait Scene: Send {
 
 /// Lets the worker have a whole turn: it looks at its queue, and reports what has completed. (After a
 /// mere yield it may go on with the tasks that are ready.)
-async fn turn() {
+///
+/// # Panics
+/// Outside a runtime.
+pub async fn turn() {
     let mut length = Duration::from_micros(1);
     // A sleep that is over before it is first looked at lets nobody run: a longer one, then.
     while !sleep_has_waited(length).await {

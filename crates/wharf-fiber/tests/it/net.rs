@@ -1,12 +1,11 @@
 //! Streams and listeners: nothing is lost by a cancel, by a time-out or by sharing.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use wharf_conformance::handles::turn;
 use wharf_fiber as fiber;
 use wharf_fiber::net::{TcpListener, TcpStream};
 
@@ -393,25 +392,10 @@ fn aborted_read_of_a_long_slice_leaves_what_comes_to_the_next_reader() {
     });
 }
 
-/// Lets the others begin: they run, and what they have begun is handed to the system. A sleep that is
-/// over before it is first looked at lets nobody run, so that a longer one is tried then. (To look at the
+/// Lets the others begin: they run, and what they have begun is handed to the system. (To look at the
 /// peer would have it receive, and make room.)
 fn let_begin() {
-    let mut length = Duration::from_millis(1);
-    while !fiber::wait(sleep_has_waited(length)) {
-        length *= 2;
-    }
-}
-
-async fn sleep_has_waited(length: Duration) -> bool {
-    let mut slept = pin!(wharf::time::sleep(length));
-    let mut waited = false;
-    poll_fn(|cx| {
-        let polled = slept.as_mut().poll(cx);
-        waited |= polled.is_pending() && !slept.is_elapsed();
-        polled.map(|()| waited)
-    })
-    .await
+    fiber::wait(turn());
 }
 
 #[test]

@@ -177,7 +177,7 @@ impl Peers {
         mut splicing: Pin<Box<F>>,
     ) -> Option<F::Output> {
         for _ in 0..count {
-            let mut little = [0; 4000];
+            let mut little = [0; 1000];
             if let Ok(count) = self.sink().plain.read(&mut little) {
                 self.sink().got.extend_from_slice(&little[..count]);
             }
