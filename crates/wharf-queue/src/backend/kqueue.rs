@@ -253,4 +253,22 @@ mod tests {
         assert_eq!(keys(&mut selector, Sleep::Forever), [4]);
         child.wait().expect("a child");
     }
+
+    #[test]
+    fn child_is_told_of_once() {
+        let mut queue = Kqueue::new().expect("a queue");
+        let mut child = child();
+        let process = sys::PidFd::open(&child).expect("a child");
+        queue.add_process(process.raw(), 7).expect("a child");
+        drop(child.stdin.take());
+        let mut notes = Vec::new();
+        while notes.is_empty() {
+            queue.wait(None, &mut notes).expect("the queue is open");
+        }
+        assert_eq!(notes.len(), 1);
+        child.wait().expect("a child");
+        let now = Some(std::time::Duration::ZERO);
+        queue.wait(now, &mut notes).expect("the queue is open");
+        assert_eq!(notes.len(), 1, "{notes:?}");
+    }
 }

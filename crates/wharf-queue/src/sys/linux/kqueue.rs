@@ -97,12 +97,14 @@ impl Kqueue {
     }
 
     /// Adds a child by its descriptor, which stands for its number. Like macOS, it takes none that
-    /// has exited.
+    /// has exited. Once: there is a second event when the child has been waited for, and while a
+    /// program that is being started has a copy of the descriptor, it would be told of the next child
+    /// whose descriptor has that number.
     pub(crate) fn add_process(&self, process: RawHandle, key: u64) -> Result<(), RawError> {
         if crate::sys::call::poll_now(process, crate::sys::POLL_READ)? != 0 {
             return Err(GONE);
         }
-        self.child.add_readable(process, key)
+        self.child.add_once(process, key)
     }
 
     pub(crate) fn remove_process(&self, process: RawHandle) {

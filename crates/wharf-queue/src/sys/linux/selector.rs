@@ -77,6 +77,17 @@ impl EpollSet {
         self.control(libc::EPOLL_CTL_ADD, fd, events, key)
     }
 
+    /// Adds a descriptor for reading, of which one event tells.
+    #[cfg(wharf_kqueue)]
+    pub(crate) fn add_once(&self, fd: RawHandle, key: u64) -> Result<(), RawError> {
+        self.control(
+            libc::EPOLL_CTL_ADD,
+            fd,
+            libc::EPOLLIN | libc::EPOLLONESHOT,
+            key,
+        )
+    }
+
     /// Adds a descriptor for reading, reported for as long as it is readable.
     #[cfg(wharf_kqueue)]
     pub(crate) fn add_level(&self, fd: RawHandle, key: u64) -> Result<(), RawError> {
