@@ -195,7 +195,8 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// As [`serve`](Server::serve), and that of `make`: then the stop is asked for.
+    /// As [`serve`](Server::serve), and that of `make`, or that it has panicked: then the stop is asked
+    /// for.
     pub async fn serve_on_workers<M, F, S, B>(
         &self,
         listener: TcpListener,
@@ -216,12 +217,16 @@ impl Server {
                 let (hand, handed) = channel::unbounded::<TcpStream>();
                 let (server, make, stop) = (self.clone(), make.clone(), stop.clone());
                 let shift = wharf::spawn_on(worker, move || async move {
+                    let _alarm = Alarm(stop.clone());
                     let service = make().await.inspect_err(|_| stop.ask())?;
                     let shift = Shift::new(&server, service, &stop);
                     while let Ok(stream) = handed.recv().await {
                         shift.begin(stream);
                     }
-                    shift.end().await;
+                    // Otherwise the server was dropped, and its connections go on.
+                    if stop.is_asked() {
+                        shift.end().await;
+                    }
                     Ok(())
                 });
                 (hand, shift)
@@ -245,7 +250,8 @@ impl Server {
             stop.ask();
         }
         for shift in shifts {
-            outcome = outcome.and(shift.await?);
+            let ended = shift.await.unwrap_or_else(|error| Err(error.into()));
+            outcome = outcome.and(ended);
         }
         outcome
     }
@@ -268,6 +274,18 @@ impl Server {
                     wharf::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+    }
+}
+
+/// Asks for a stop if the worker's part of a server panics: it would have the fewest connections from
+/// then on, so that it would be given all that come.
+struct Alarm(Stop);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.ask();
         }
     }
 }

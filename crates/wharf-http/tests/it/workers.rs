@@ -128,3 +128,64 @@ fn service_that_cannot_be_made_ends_the_server_everywhere() {
         assert!(stop.is_asked());
     }
 }
+
+#[test]
+fn service_whose_making_panics_ends_the_server_everywhere() {
+    for kind in backends() {
+        let builder = wharf::Runtime::builder().backend(kind).workers(WORKERS);
+        let runtime = builder.build().unwrap();
+        let stop = Stop::new();
+        let outcome = runtime.block_on(async {
+            let listener = wharf::net::TcpListener::bind("127.0.0.1:0").await?;
+            let make = || async {
+                assert!(wharf::runtime::worker() != 1, "not here");
+                Ok(service_fn(|_: Request<RequestBody>| async { text("") }))
+            };
+            Server::new()
+                .serve_on_workers(listener, make, stop.clone())
+                .await
+        });
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("panicked"), "{error}");
+        assert!(stop.is_asked());
+    }
+}
+
+#[test]
+fn connections_of_a_server_that_is_dropped_go_on() {
+    for kind in backends() {
+        let builder = wharf::Runtime::builder().backend(kind).workers(WORKERS);
+        let runtime = builder.build().unwrap();
+        runtime.block_on(async {
+            // Nothing that a stop would wait for.
+            let limits = Limits {
+                drain: Duration::ZERO,
+                ..Limits::default()
+            };
+            let listener = wharf::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr();
+            let make = || async { Ok(service_fn(|_: Request<RequestBody>| async { text("on") })) };
+            let server = wharf::spawn(async move {
+                let server = Server::new().limits(limits);
+                server.serve_on_workers(listener, make, Stop::new()).await
+            });
+            let ask = |mut clients: Vec<Client>| {
+                wharf::spawn_blocking(move || {
+                    for client in &mut clients {
+                        assert_eq!(client.get("/").body, b"on");
+                    }
+                    clients
+                })
+            };
+            let connecting = wharf::spawn_blocking(move || {
+                (0..6).map(|_| Client::connect(address)).collect::<Vec<_>>()
+            });
+            let mut clients = ask(connecting.await.unwrap()).await.unwrap();
+            server.abort();
+            assert!(server.await.unwrap_err().is_cancelled());
+            for _ in 0..20 {
+                clients = ask(clients).await.unwrap();
+            }
+        });
+    }
+}
